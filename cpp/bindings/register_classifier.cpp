@@ -1,0 +1,109 @@
+#include "bindings.hpp"
+#include "fastplr/classifier.hpp"
+
+namespace py = pybind11;
+using fastplr::ClassifierData;
+
+namespace {
+
+py::array_t<double> matrix(const std::vector<double>& values, std::size_t n_columns) {
+    py::array_t<double> result({values.size() / n_columns, n_columns});
+    std::copy(values.begin(), values.end(), result.mutable_data());
+    return result;
+}
+
+py::dict to_dict(const ClassifierData& data) {
+    py::dict result;
+    result["model_name"] = data.model_name;
+    result["source_sha256"] = data.model.source_sha256;
+    result["tensor_type"] = data.model.tensor_type;
+    result["llama_cpp_commit"] = data.model.llama_cpp_commit;
+    result["prefix"] = data.prompt.prefix;
+    result["suffix"] = data.prompt.suffix;
+    result["layer"] = data.layer;
+    result["pooling"] = fastplr::to_string(data.pooling);
+    result["on_long"] = data.on_long == fastplr::OnLong::truncate ? "truncate" : "error";
+    result["labels"] = data.labels;
+    result["label_kinds"] = data.label_kinds;
+    result["label_dtype"] = data.label_dtype;
+    result["mean"] = py::array_t<double>(static_cast<py::ssize_t>(data.mean.size()), data.mean.data());
+    result["scale"] = py::array_t<double>(static_cast<py::ssize_t>(data.scale.size()), data.scale.data());
+    result["coef"] = matrix(data.coef, data.n_features);
+    result["intercept"] =
+        py::array_t<double>(static_cast<py::ssize_t>(data.intercept.size()), data.intercept.data());
+    result["C"] = data.C;
+    result["created_with"] = data.created_with;
+    result["annotations"] = data.annotations;
+    return result;
+}
+
+ClassifierData from_dict(const py::dict& dict) {
+    const auto text = [&](const char* key) { return dict[key].cast<std::string>(); };
+    const auto numbers = [&](const char* key) {
+        const auto array = dict[key].cast<fastplr_bindings::Array<double>>();
+        return std::vector<double>(array.data(), array.data() + array.size());
+    };
+    ClassifierData data;
+    data.model_name = text("model_name");
+    data.model = {text("source_sha256"), text("tensor_type"), text("llama_cpp_commit")};
+    data.prompt = {text("prefix"), text("suffix")};
+    data.layer = dict["layer"].cast<int>();
+    data.pooling = fastplr::pooling_from_string(text("pooling"));
+    data.on_long = text("on_long") == "truncate" ? fastplr::OnLong::truncate : fastplr::OnLong::error;
+    data.labels = dict["labels"].cast<std::vector<std::string>>();
+    data.label_kinds = dict["label_kinds"].cast<std::vector<std::string>>();
+    data.label_dtype = text("label_dtype");
+    data.mean = numbers("mean");
+    data.scale = numbers("scale");
+    data.coef = numbers("coef");
+    data.intercept = numbers("intercept");
+    data.n_features = data.mean.size();
+    data.C = dict["C"].cast<double>();
+    data.created_with = text("created_with");
+    data.annotations = text("annotations");
+    return data;
+}
+
+// Logits or probabilities of float32 features [n_texts, n_features].
+template <typename Function>
+py::array_t<double> apply(const py::dict& dict, const fastplr_bindings::Array<float>& features,
+                          Function function, bool probabilities) {
+    const ClassifierData data = from_dict(dict);
+    if (features.ndim() != 2 || static_cast<std::size_t>(features.shape(1)) != data.n_features) {
+        throw fastplr::InputError("features: expected [n_texts, " + std::to_string(data.n_features) + "]");
+    }
+    const auto n_texts = static_cast<std::size_t>(features.shape(0));
+    py::array_t<double> out({n_texts, probabilities ? data.n_classes() : data.n_rows()});
+    const float* in = features.data();
+    double* result = out.mutable_data();
+    const py::gil_scoped_release release;
+    function(data, in, n_texts, result);
+    return out;
+}
+
+}  // namespace
+
+void register_classifier(py::module_& m) {
+    m.attr("classifier_format_version") = fastplr::kClassifierFormatVersion;
+    m.def(
+        "save_classifier",
+        [](const py::dict& data, const std::string& path) {
+            fastplr::save_classifier(from_dict(data), path);
+        },
+        py::arg("data"), py::arg("path"));
+    m.def(
+        "read_classifier", [](const std::string& path) { return to_dict(fastplr::read_classifier(path)); },
+        py::arg("path"));
+    m.def(
+        "decision_function",
+        [](const py::dict& data, const fastplr_bindings::Array<float>& features) {
+            return apply(data, features, fastplr::decision_function, false);
+        },
+        py::arg("data"), py::arg("features"));
+    m.def(
+        "predict_proba",
+        [](const py::dict& data, const fastplr_bindings::Array<float>& features) {
+            return apply(data, features, fastplr::predict_proba, true);
+        },
+        py::arg("data"), py::arg("features"));
+}

@@ -1,0 +1,72 @@
+#include <memory>
+
+#include "bindings.hpp"
+#include "fastplr/embedder.hpp"
+
+namespace py = pybind11;
+using fastplr::Embedder;
+using fastplr::Model;
+
+namespace {
+
+py::dict embed(Embedder& embedder, const std::vector<std::string>& texts, py::array_t<float>& out,
+               const std::vector<int>& layers, const std::vector<std::string>& poolings,
+               const std::string& prefix, const std::string& suffix, bool truncate,
+               const std::vector<std::size_t>& indices, const py::object& on_progress) {
+    fastplr::EmbedRequest request;
+    request.layers = layers;
+    for (const std::string& word : poolings) request.poolings.push_back(fastplr::pooling_from_string(word));
+    request.prompt = {prefix, suffix};
+    request.indices = indices;
+    request.on_long = truncate ? fastplr::OnLong::truncate : fastplr::OnLong::error;
+    request.on_progress = [&](std::size_t n_done, std::size_t n_texts) {
+        const py::gil_scoped_acquire gil;
+        if (PyErr_CheckSignals() != 0)
+            throw py::error_already_set();  // Ctrl-C ends the work after this batch
+        if (!on_progress.is_none()) on_progress(n_done, n_texts);
+    };
+    const std::size_t expected =
+        texts.size() * layers.size() * poolings.size() * static_cast<std::size_t>(embedder.model().n_embd());
+    if (static_cast<std::size_t>(out.size()) != expected || !(out.flags() & py::array::c_style)) {
+        throw fastplr::InputError("out holds " + std::to_string(out.size()) +
+                                  " values: expected a C-contiguous float32 "
+                                  "array of " +
+                                  std::to_string(expected));
+    }
+    float* data = out.mutable_data();
+    const fastplr_bindings::LogForwarder log;
+    const auto result = [&] {
+        const py::gil_scoped_release release;
+        return embedder.embed(texts, request, data);
+    }();
+    py::dict summary;
+    summary["n_tokens"] = result.n_tokens;
+    summary["n_truncated"] = result.n_truncated;
+    return summary;
+}
+
+}  // namespace
+
+void register_embedder(py::module_& m) {
+    m.def("check_texts", &fastplr::check_texts, py::arg("texts"),
+          "Raises InputError for the first text that is empty, blank, or holds a NUL byte.");
+    py::class_<Embedder>(m, "Embedder", "One llama.cpp context on a shared model.")
+        .def(py::init([](std::shared_ptr<Model> model, int n_ctx, int n_batch, int n_threads) {
+                 return std::make_unique<Embedder>(std::move(model),
+                                                   fastplr::EmbedderOptions{n_ctx, n_batch, n_threads});
+             }),
+             py::arg("model"), py::kw_only(), py::arg("n_ctx") = 0, py::arg("n_batch") = 512,
+             py::arg("n_threads") = 0)
+        .def_property_readonly(
+            "model",
+            [](const Embedder& embedder) { return std::const_pointer_cast<Model>(embedder.shared_model()); })
+        .def("embed", &embed, py::arg("texts"), py::arg("out").noconvert(), py::kw_only(), py::arg("layers"),
+             py::arg("poolings"), py::arg("prefix") = "", py::arg("suffix") = "", py::arg("truncate") = false,
+             py::arg("indices") = std::vector<std::size_t>{}, py::arg("on_progress") = py::none(),
+             "Fill `out`, float32 [n_texts, n_layers, n_poolings, n_embd]; returns n_tokens and n_truncated.")
+        .def(
+            "count_tokens",
+            [](const Embedder& embedder, const std::string& text, const std::string& prefix,
+               const std::string& suffix) { return embedder.count_tokens(text, {prefix, suffix}); },
+            py::arg("text"), py::kw_only(), py::arg("prefix") = "", py::arg("suffix") = "");
+}

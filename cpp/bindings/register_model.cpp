@@ -1,0 +1,54 @@
+#include "bindings.hpp"
+#include "fastplr/model.hpp"
+#include "fastplr/model_identity.hpp"
+#include "quantize/quantize.hpp"
+
+namespace py = pybind11;
+using fastplr::Model;
+
+void register_model(py::module_& m) {
+    py::class_<Model, std::shared_ptr<Model>>(m, "Model", "A language model loaded from a GGUF file.")
+        .def(py::init([](const std::string& path, int n_gpu_layers, const py::object& on_progress) {
+                 fastplr::ModelOptions options;
+                 options.n_gpu_layers = n_gpu_layers;
+                 options.on_progress = [&](double fraction) {
+                     const py::gil_scoped_acquire gil;
+                     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+                     if (!on_progress.is_none()) on_progress(fraction);
+                 };
+                 const fastplr_bindings::LogForwarder log;
+                 const py::gil_scoped_release release;
+                 return std::const_pointer_cast<Model>(Model::load(path, options));
+             }),
+             py::arg("path"), py::kw_only(), py::arg("n_gpu_layers") = 0, py::arg("on_progress") = py::none())
+        .def_property_readonly("n_layers", &Model::n_layers)
+        .def_property_readonly("n_embd", &Model::n_embd)
+        .def_property_readonly("n_ctx_train", &Model::n_ctx_train)
+        .def_property_readonly("is_encoder", &Model::is_encoder)
+        .def_property_readonly("architecture", [](const Model& model) { return model.info().architecture; });
+
+    m.def("accelerator_available", &fastplr::accelerator_available);
+    m.def(
+        "recorded_identity",
+        [](const std::string& path) -> py::object {
+            const auto identity = fastplr::recorded_identity(path);
+            if (!identity) return py::none();
+            py::dict result;
+            result["source_sha256"] = identity->source_sha256;
+            result["tensor_type"] = identity->tensor_type;
+            result["llama_cpp_commit"] = identity->llama_cpp_commit;
+            return result;
+        },
+        py::arg("path"),
+        "Source and recipe of a variant that quantize_file() made; None for any other file.");
+    m.def(
+        "quantize_file",
+        [](const std::string& source, const std::string& target, const std::string& type_name, int n_threads,
+           const std::string& source_sha256) {
+            const fastplr_bindings::LogForwarder log;
+            const py::gil_scoped_release release;
+            fastplr::quantize_file(source, target, type_name, n_threads, source_sha256);
+        },
+        py::arg("source"), py::arg("target"), py::arg("type_name"), py::arg("n_threads"),
+        py::arg("source_sha256") = "", "Write the model at `source` with another tensor type to `target`.");
+}

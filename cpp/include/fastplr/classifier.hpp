@@ -1,0 +1,95 @@
+// A fitted classifier: everything that is needed to predict, and nothing that can execute.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fastplr/embedder.hpp"
+#include "fastplr/model_identity.hpp"
+
+namespace fastplr {
+
+/// The content of a classifier file. With n_rows = 1 for two classes and n_classes otherwise:
+///   logits = coef * ((features - mean) / scale) + intercept
+struct ClassifierData {
+    // The model and how features are taken from it.
+    std::string model_name;  ///< as the user named it: a catalogue name or a path
+    ModelIdentity model;
+    Prompt prompt;
+    int layer = 0;
+    Pooling pooling = Pooling::mean;
+    OnLong on_long = OnLong::error;
+
+    // What was fitted.
+    std::vector<std::string> labels;  ///< in the order of the columns of predict_proba
+    std::size_t n_features = 0;
+    std::vector<double> mean;       ///< [n_features]
+    std::vector<double> scale;      ///< [n_features], > 0
+    std::vector<double> coef;       ///< row-major [n_rows, n_features]
+    std::vector<double> intercept;  ///< [n_rows]
+    double C = 1.0;                 ///< 1 / lambda; infinite without a penalty
+
+    // For other readers; kept as they are.
+    std::vector<std::string> label_kinds;  ///< one of "str", "int", "float", "bool" for each label
+    std::string label_dtype;   ///< NumPy's name of the labels' type, "object" where they are mixed
+    std::string created_with;  ///< "fastplr 0.1.0"
+    std::string annotations;   ///< JSON: the Python object's other parameters and its report
+
+    std::size_t n_classes() const { return labels.size(); }
+    std::size_t n_rows() const { return labels.size() == 2 ? 1 : labels.size(); }
+};
+
+/// The newest format that this version writes and reads.
+inline constexpr int kClassifierFormatVersion = 1;
+
+/// Writes a classifier file: GGUF (which llama.cpp's own code reads already; metadata plus float64 tensors).
+/// Written to a temporary name beside `path` and renamed, so that `path` is either the old file or the whole
+/// new one. Throws InputError (inconsistent data) or ClassifierFileError (cannot be written).
+void save_classifier(const ClassifierData& data, const std::string& path);
+
+/// Throws ClassifierFileError: missing, no classifier, cut short, damaged (a checksum is kept), from a newer
+/// version.
+ClassifierData read_classifier(const std::string& path);
+
+/// Logits of `features`, float32 row-major [n_texts, n_features], into `out` [n_texts, n_rows]; for two
+/// classes the logit of the second. Throws InputError if a feature is not finite.
+void decision_function(const ClassifierData& data, const float* features, std::size_t n_texts, double* out);
+
+/// Probabilities into `out`, row-major [n_texts, n_classes]: softmax of the logits (two classes: logistic
+/// function).
+void predict_proba(const ClassifierData& data, const float* features, std::size_t n_texts, double* out);
+
+struct ClassifierOptions {
+    EmbedderOptions embedder;
+    ModelOptions model;
+    /// Accept another variant of the same source model (another tensor type): predictions then differ a
+    /// little.
+    bool allow_variant = false;
+};
+
+/// A classifier together with the model that it needs.
+class Classifier {
+  public:
+    /// Throws ClassifierFileError, ModelError, ModelMismatch (the model at `model_path` is not the one it was
+    /// trained on).
+    static Classifier load(const std::string& path, const std::string& model_path,
+                           const ClassifierOptions& options = {});
+
+    const ClassifierData& data() const { return data_; }
+
+    /// Row-major [texts.size(), n_classes]. Throws as Embedder::embed.
+    std::vector<double> predict_proba(const std::vector<std::string>& texts);
+
+    /// The most probable label of each text; the first of equals.
+    std::vector<std::string> predict(const std::vector<std::string>& texts);
+
+  private:
+    Classifier(ClassifierData data, std::unique_ptr<Embedder> embedder);
+
+    ClassifierData data_;
+    std::unique_ptr<Embedder> embedder_;
+};
+
+}  // namespace fastplr

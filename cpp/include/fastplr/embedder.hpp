@@ -1,0 +1,107 @@
+// Texts in, pooled hidden states out.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fastplr/model.hpp"
+
+namespace fastplr {
+
+/// How the hidden states of a text's tokens become one vector.
+enum class Pooling {
+    /// Mean over the tokens that overlap the text itself, prompt and special tokens left out. For causal
+    /// models the token
+    /// at position 0 (an attention sink) is left out too unless it is the only one. Encoders: mean over all
+    /// tokens.
+    mean,
+    /// Mean over every token, prompt and special tokens included.
+    mean_all,
+    /// The last token.
+    last,
+};
+
+/// Throws InputError for a word that names no pooling.
+Pooling pooling_from_string(const std::string& word);
+const char* to_string(Pooling pooling);
+
+/// What stands around every text: the model sees prefix + text + suffix.
+struct Prompt {
+    std::string prefix;
+    std::string suffix;
+};
+
+/// What happens to a text that does not fit the context.
+enum class OnLong {
+    error,     ///< InputError, before anything is computed
+    truncate,  ///< the end of the text (not of the prompt) is cut; EmbedResult::n_truncated counts them
+};
+
+/// Throws InputError naming the index of the first text that is empty, blank, not UTF-8, or holds a NUL byte.
+void check_texts(const std::vector<std::string>& texts);
+
+/// The layer number that stands for "after the last block and the output norm".
+inline constexpr int kOutputNormLayer = -1;
+
+struct EmbedderOptions {
+    /// Longest input in tokens, prompt included; 0 means the model's own limit. Memory is taken only as texts
+    /// need it.
+    int n_ctx = 0;
+    /// Tokens computed at once, in [1, 8192].
+    int n_batch = 512;
+    /// Threads; 0 means all cores.
+    int n_threads = 0;
+};
+
+struct EmbedRequest {
+    /// Layer k in 1..n_layers is the residual stream after k blocks, before the output norm; 0 is the token
+    /// embeddings; kOutputNormLayer the final state after the output norm. At least one.
+    std::vector<int> layers;
+    /// At least one.
+    std::vector<Pooling> poolings;
+    Prompt prompt;
+    OnLong on_long = OnLong::error;
+    /// How error messages number the texts; empty means 0, 1, ...
+    std::vector<std::size_t> indices;
+    /// Called after every batch with the number of finished texts; may throw to cancel. May be empty.
+    std::function<void(std::size_t n_done, std::size_t n_texts)> on_progress;
+};
+
+struct EmbedResult {
+    std::size_t n_tokens = 0;
+    std::size_t n_truncated = 0;
+};
+
+/// Owns one context on a shared model. Calls from several threads are taken one after the other.
+/// After a fork() the child gets a context of its own on first use.
+class Embedder {
+  public:
+    /// Throws InputError for options out of range.
+    explicit Embedder(std::shared_ptr<const Model> model, const EmbedderOptions& options = {});
+    ~Embedder();
+    Embedder(const Embedder&) = delete;
+    Embedder& operator=(const Embedder&) = delete;
+
+    const Model& model() const;
+    std::shared_ptr<const Model> shared_model() const;
+
+    /// Embeds `texts` (UTF-8) into `out`, float32, row-major [texts.size(), layers.size(), poolings.size(),
+    /// n_embd], in the order given. Nothing is computed past the deepest wanted layer, and never the output
+    /// head. Batch composition moves the last bits of a result (about 1e-3 relative with quantised weights).
+    /// Throws InputError (a text that is empty, blank, not UTF-8, holds a NUL byte, or is too long; a layer
+    /// or prompt out of range), UnsupportedArchitecture (the model does not expose the layer),
+    /// ContextMemoryError, ModelError.
+    EmbedResult embed(const std::vector<std::string>& texts, const EmbedRequest& request, float* out);
+
+    /// Number of tokens of prefix + text + suffix as the model sees it. Throws as embed().
+    std::size_t count_tokens(const std::string& text, const Prompt& prompt) const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fastplr

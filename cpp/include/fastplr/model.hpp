@@ -1,0 +1,56 @@
+// A language model loaded from a GGUF file: its weights, shared by every embedder that uses it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "fastplr/errors.hpp"
+#include "fastplr/model_info.hpp"
+
+namespace fastplr {
+
+struct ModelOptions {
+    /// Layers kept on an accelerator; 0 computes on the CPU, negative means all. Needs a build with such a
+    /// backend.
+    int n_gpu_layers = 0;
+    /// Called with the loaded fraction in [0, 1]; may throw to cancel. May be empty.
+    std::function<void(double fraction)> on_progress;
+};
+
+/// Immutable after loading; safe to use from several threads.
+class Model {
+  public:
+    /// Checks the file with fastplr's own reader, then loads it.
+    /// Throws ModelError (missing, damaged, not loadable), UnsupportedArchitecture, InputError (options).
+    static std::shared_ptr<const Model> load(const std::string& path, const ModelOptions& options = {});
+
+    ~Model();
+    Model(const Model&) = delete;
+    Model& operator=(const Model&) = delete;
+
+    const ModelInfo& info() const;
+    /// Number of blocks.
+    int n_layers() const;
+    /// Width of the hidden states.
+    int n_embd() const;
+    /// Longest context the model was trained with, in tokens.
+    int n_ctx_train() const;
+    /// True for bidirectional encoders (BERT and its like), which have no causal mask and no KV cache.
+    bool is_encoder() const;
+    /// True if layers were offered to an accelerator at loading.
+    bool uses_accelerator() const;
+
+    /// For the library's own use: the loaded weights.
+    struct Native;
+    const Native& native() const { return *native_; }
+
+  private:
+    explicit Model(std::unique_ptr<Native> native);
+    std::unique_ptr<Native> native_;
+};
+
+/// True if this build can compute on an accelerator that is present.
+bool accelerator_available();
+
+}  // namespace fastplr

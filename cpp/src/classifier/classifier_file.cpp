@@ -1,0 +1,251 @@
+// The classifier file: GGUF with architecture "fastplr-classifier", metadata under "fastplr.", four float64
+// tensors.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+
+#include "embedding/text.hpp"
+#include "fastplr/classifier.hpp"
+#include "fastplr/sha256.hpp"
+#include "ggml.h"
+#include "gguf.h"
+#include "model/gguf_reader.hpp"
+#include "model/llama_log.hpp"
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <fcntl.h>
+#include <unistd.h>
+#else
+#include <process.h>
+#define getpid _getpid
+#endif
+
+namespace fastplr {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kArchitecture = "fastplr-classifier";
+constexpr const char* kVersionKey = "fastplr.format_version";
+
+struct GgufDeleter {
+    void operator()(gguf_context* file) const { gguf_free(file); }
+};
+struct GgmlDeleter {
+    void operator()(ggml_context* context) const { ggml_free(context); }
+};
+
+void check_consistent(const ClassifierData& data) {
+    const auto expect = [](const char* what, std::size_t found, std::size_t expected) {
+        if (found != expected) {
+            throw InputError(std::string("classifier: ") + what + " has " + std::to_string(found) +
+                             " values, expected " + std::to_string(expected));
+        }
+    };
+    const auto finite = [](const char* what, const std::vector<double>& values) {
+        for (const double value : values) {
+            if (!std::isfinite(value))
+                throw InputError(std::string("classifier: ") + what + " holds " + std::to_string(value));
+        }
+    };
+    if (data.n_classes() < 2)
+        throw InputError("classifier: " + std::to_string(data.n_classes()) + " labels, expected 2 or more");
+    expect("mean", data.mean.size(), data.n_features);
+    expect("scale", data.scale.size(), data.n_features);
+    expect("coef", data.coef.size(), data.n_rows() * data.n_features);
+    expect("intercept", data.intercept.size(), data.n_rows());
+    expect("label_kinds", data.label_kinds.size(), data.n_classes());
+    finite("mean", data.mean);
+    finite("scale", data.scale);
+    finite("coef", data.coef);
+    finite("intercept", data.intercept);
+    for (const double scale : data.scale) {
+        if (scale <= 0)
+            throw InputError("classifier: scale holds " + std::to_string(scale) + ", expected > 0");
+    }
+    if (!(data.C > 0)) throw InputError("classifier: C is " + std::to_string(data.C) + ", expected > 0");
+    for (const std::string& label : data.labels) check_utf8(label, "classifier: a label");
+    check_utf8(data.annotations, "classifier: the annotations");
+}
+
+// A digest of all that predictions depend on: a bit that flipped on a disk is found at loading.
+std::string checksum(const ClassifierData& data) {
+    Sha256 digest;
+    const auto add_text = [&](const std::string& text) {
+        const std::string framed = std::to_string(text.size()) + ":" + text;
+        digest.update(framed.data(), framed.size());
+    };
+    const auto add_numbers = [&](const std::vector<double>& values) {
+        digest.update(values.data(), values.size() * sizeof(double));
+    };
+    add_text(data.model.source_sha256);
+    add_text(data.model.tensor_type);
+    add_text(data.prompt.prefix);
+    add_text(data.prompt.suffix);
+    add_text(std::to_string(data.layer));
+    add_text(to_string(data.pooling));
+    for (const std::string& label : data.labels) add_text(label);
+    add_numbers(data.mean);
+    add_numbers(data.scale);
+    add_numbers(data.coef);
+    add_numbers(data.intercept);
+    return digest.hex_digest();
+}
+
+void set_strings(gguf_context* file, const char* key, const std::vector<std::string>& values) {
+    std::vector<const char*> pointers;
+    for (const std::string& value : values) pointers.push_back(value.c_str());
+    gguf_set_arr_str(file, key, pointers.data(), pointers.size());
+}
+
+void add_tensor(gguf_context* file, ggml_context* context, const char* name,
+                const std::vector<double>& values, std::size_t n_columns) {
+    const auto columns = static_cast<int64_t>(n_columns);
+    ggml_tensor* tensor =
+        ggml_new_tensor_2d(context, GGML_TYPE_F64, columns, static_cast<int64_t>(values.size()) / columns);
+    ggml_set_name(tensor, name);
+    std::memcpy(tensor->data, values.data(), values.size() * sizeof(double));
+    gguf_add_tensor(file, tensor);
+}
+
+std::unique_ptr<gguf_context, GgufDeleter> metadata(const ClassifierData& data) {
+    std::unique_ptr<gguf_context, GgufDeleter> file(gguf_init_empty());
+    const auto text = [&](const char* key, const std::string& value) {
+        gguf_set_val_str(file.get(), key, value.c_str());
+    };
+    text("general.architecture", kArchitecture);
+    gguf_set_val_u32(file.get(), kVersionKey, kClassifierFormatVersion);
+    text("fastplr.created_with", data.created_with);
+    text("fastplr.model.name", data.model_name);
+    text("fastplr.model.source_sha256", data.model.source_sha256);
+    text("fastplr.model.tensor_type", data.model.tensor_type);
+    text("fastplr.model.llama_cpp_commit", data.model.llama_cpp_commit);
+    text("fastplr.prompt.prefix", data.prompt.prefix);
+    text("fastplr.prompt.suffix", data.prompt.suffix);
+    gguf_set_val_i32(file.get(), "fastplr.layer", data.layer);
+    text("fastplr.pooling", to_string(data.pooling));
+    text("fastplr.on_long", data.on_long == OnLong::truncate ? "truncate" : "error");
+    set_strings(file.get(), "fastplr.labels", data.labels);
+    set_strings(file.get(), "fastplr.label_kinds", data.label_kinds);
+    text("fastplr.label_dtype", data.label_dtype);
+    gguf_set_val_f64(file.get(), "fastplr.C", data.C);
+    text("fastplr.annotations", data.annotations);
+    text("fastplr.checksum", checksum(data));
+    return file;
+}
+
+// Flushes the file at `path` to the disk, so that the rename that follows never reveals an empty file after a
+// crash.
+bool flush_to_disk(const fs::path& path) {
+#if defined(__unix__) || defined(__APPLE__)
+    const int descriptor = ::open(path.c_str(), O_RDONLY);
+    if (descriptor < 0) return false;
+    const bool ok = ::fsync(descriptor) == 0;
+    ::close(descriptor);
+    return ok;
+#else
+    return true;
+#endif
+}
+
+}  // namespace
+
+void save_classifier(const ClassifierData& data, const std::string& path) {
+    initialise_llama();
+    check_consistent(data);
+    const fs::path target = fs::u8path(path);
+    const std::string problem = "classifier file '" + path + "' could not be written: ";
+    std::error_code error;
+    if (fs::is_directory(target, error)) throw ClassifierFileError(problem + "it is a directory");
+    const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+    if (!fs::is_directory(folder, error)) {
+        throw ClassifierFileError(problem + "there is no directory '" + folder.string() + "'");
+    }
+    const fs::path temporary = folder / (target.filename().string() + ".tmp-" + std::to_string(getpid()));
+
+    const NativeGuard guard;
+    const std::size_t n_values =
+        data.mean.size() + data.scale.size() + data.coef.size() + data.intercept.size();
+    ggml_init_params params{};
+    params.mem_size = n_values * sizeof(double) + 8 * (ggml_tensor_overhead() + 64);
+    const std::unique_ptr<ggml_context, GgmlDeleter> tensors(ggml_init(params));
+    const auto file = metadata(data);
+    add_tensor(file.get(), tensors.get(), "mean", data.mean, data.n_features);
+    add_tensor(file.get(), tensors.get(), "scale", data.scale, data.n_features);
+    add_tensor(file.get(), tensors.get(), "coef", data.coef, data.n_features);
+    add_tensor(file.get(), tensors.get(), "intercept", data.intercept, data.n_rows());
+
+    const bool written = gguf_write_to_file(file.get(), temporary.string().c_str(), /*only_meta=*/false) &&
+                         flush_to_disk(temporary);
+    if (written) {
+        fs::rename(temporary, target, error);
+        if (!error) return;
+    }
+    std::error_code ignored;
+    fs::remove(temporary, ignored);
+    throw ClassifierFileError(problem +
+                              (error ? error.message() : "the disk may be full or the folder read-only"));
+}
+
+ClassifierData read_classifier(const std::string& path) {
+    initialise_llama();
+    try {
+        const gguf::File file = gguf::open(path);
+        const std::string architecture = file.find_string("general.architecture").value_or("");
+        if (architecture != kArchitecture) {
+            throw ClassifierFileError("'" + path + "' is a GGUF file of the architecture '" + architecture +
+                                      "': expected '" + kArchitecture + "'");
+        }
+        const auto version = file.find_unsigned(kVersionKey);
+        if (!version) file.fail(std::string("the key ") + kVersionKey + " is missing");
+        if (*version > kClassifierFormatVersion) {
+            throw ClassifierFileError("classifier file '" + path + "' has format version " +
+                                      std::to_string(*version) + ", this fastplr reads up to " +
+                                      std::to_string(kClassifierFormatVersion) + ": install a newer fastplr");
+        }
+        const auto text = [&](const char* key) {
+            const auto value = file.find_string(key);
+            if (!value) file.fail(std::string("the key ") + key + " is missing");
+            return *value;
+        };
+        const auto number = [&](const char* key, auto example) {
+            using T = decltype(example);
+            const gguf::Scalar* value = file.find_scalar(key);
+            if (value == nullptr || !std::holds_alternative<T>(*value))
+                file.fail(std::string("the key ") + key + " is missing");
+            return std::get<T>(*value);
+        };
+        ClassifierData data;
+        data.created_with = text("fastplr.created_with");
+        data.model_name = text("fastplr.model.name");
+        data.model.source_sha256 = text("fastplr.model.source_sha256");
+        data.model.tensor_type = text("fastplr.model.tensor_type");
+        data.model.llama_cpp_commit = text("fastplr.model.llama_cpp_commit");
+        data.prompt = {text("fastplr.prompt.prefix"), text("fastplr.prompt.suffix")};
+        data.layer = number("fastplr.layer", std::int32_t{});
+        data.pooling = pooling_from_string(text("fastplr.pooling"));
+        data.on_long = text("fastplr.on_long") == "truncate" ? OnLong::truncate : OnLong::error;
+        data.labels = gguf::read_strings(file, "fastplr.labels");
+        data.label_kinds = gguf::read_strings(file, "fastplr.label_kinds");
+        data.label_dtype = text("fastplr.label_dtype");
+        data.C = number("fastplr.C", double{});
+        data.annotations = text("fastplr.annotations");
+        data.mean = gguf::read_tensor_f64(file, "mean");
+        data.scale = gguf::read_tensor_f64(file, "scale");
+        data.coef = gguf::read_tensor_f64(file, "coef");
+        data.intercept = gguf::read_tensor_f64(file, "intercept");
+        data.n_features = data.mean.size();
+        check_consistent(data);
+        if (text("fastplr.checksum") != checksum(data)) file.fail("its checksum does not match its content");
+        return data;
+    } catch (const ModelError& error) {
+        throw ClassifierFileError("'" + path + "' is no usable classifier file: " + error.what());
+    } catch (const InputError& error) {
+        throw ClassifierFileError("'" + path + "' is no usable classifier file: " + error.what());
+    }
+}
+
+}  // namespace fastplr

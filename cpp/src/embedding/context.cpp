@@ -1,0 +1,119 @@
+#include "embedding/context.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+
+#include "llama-model.h"
+#include "model/llama_log.hpp"
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
+namespace fastplr {
+namespace {
+
+// Bytes that a context of this shape needs at the least: keys and values in float16, logits of the outputs in
+// float32.
+double bytes_needed(const Model& model, const ContextShape& shape) {
+    const llama_model* llama = model.native().llama.get();
+    double per_token = 0;
+    if (!model.is_encoder()) {
+        for (int layer = 0; layer < model.n_layers(); ++layer) {
+            const auto il = static_cast<uint32_t>(layer);
+            per_token += 2.0 * (llama->hparams.n_embd_k_gqa(il) + llama->hparams.n_embd_v_gqa(il));
+        }
+    }
+    const double n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(llama));
+    const double rows = static_cast<double>(std::max(shape.outputs ? shape.n_batch : 1, kMaxTextsPerBatch));
+    return per_token * static_cast<double>(shape.n_ctx) + 4.0 * n_vocab * rows;
+}
+
+double physical_memory() {
+#if defined(__unix__) || defined(__APPLE__)
+    return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
+#else
+    return 1e18;
+#endif
+}
+
+std::string described(const Model& model, const ContextShape& shape) {
+    char size[32];
+    std::snprintf(size, sizeof size, "%.1f MB", bytes_needed(model, shape) / 1e6);
+    return std::string(size) + " or more for n_ctx " + std::to_string(shape.n_ctx) + " and n_batch " +
+           std::to_string(shape.n_batch);
+}
+
+}  // namespace
+
+Context::Context(const Model& model, const ContextShape& shape, int n_threads, LayerCapture& capture)
+    : shape_(shape) {
+    if (bytes_needed(model, shape) > physical_memory()) {
+        throw ContextMemoryError("a context needs " + described(model, shape) +
+                                 ", more than this machine has");
+    }
+    const NativeGuard guard;
+    llama_context_params params = llama_context_default_params();
+    params.n_ctx = static_cast<uint32_t>(shape.n_ctx);
+    params.n_batch = static_cast<uint32_t>(shape.n_batch);
+    params.n_ubatch = static_cast<uint32_t>(shape.n_batch);
+    params.n_seq_max = static_cast<uint32_t>(kMaxTextsPerBatch);
+    params.kv_unified = true;
+    params.swa_full =
+        true;  // a sliding-window cache of its own size would forget while a long text is fed in pieces
+    params.n_outputs_max = shape.outputs ? 0 : params.n_seq_max;  // libllama insists on one row a sequence
+    params.embeddings = model.is_encoder();
+    params.n_threads = n_threads;
+    params.n_threads_batch = n_threads;
+    params.no_perf = true;
+    params.cb_eval = LayerCapture::callback;
+    params.cb_eval_user_data = &capture;
+    context_.reset(llama_init_from_model(const_cast<llama_model*>(model.native().llama.get()), params));
+    if (!context_) {
+        throw ContextMemoryError("a context could not be created (" + described(model, shape) +
+                                 "): " + guard.errors());
+    }
+    ggml_threadpool_params pool_params = ggml_threadpool_params_default(n_threads);
+    pool_.reset(ggml_threadpool_new(&pool_params));
+    if (!pool_)
+        throw ContextMemoryError("a pool of " + std::to_string(n_threads) + " threads could not be created");
+    llama_attach_threadpool(context_.get(), pool_.get(), pool_.get());
+    batch_ = llama_batch_init(static_cast<int32_t>(shape.n_batch), 0, 1);
+}
+
+Context::~Context() {
+    if (batch_.token != nullptr) llama_batch_free(batch_);
+}
+
+void Context::decode(const std::vector<Piece>& pieces, bool outputs) {
+    int32_t n = 0;
+    for (std::size_t s = 0; s < pieces.size(); ++s) {
+        for (std::size_t t = 0; t < pieces[s].n_tokens; ++t, ++n) {
+            batch_.token[n] = pieces[s].tokens[t];
+            batch_.pos[n] = static_cast<llama_pos>(pieces[s].first_position + t);
+            batch_.n_seq_id[n] = 1;
+            batch_.seq_id[n][0] = static_cast<llama_seq_id>(s);
+            batch_.logits[n] = outputs ? 1 : 0;
+        }
+    }
+    batch_.n_tokens = n;
+    const NativeGuard guard;
+    const int32_t status = llama_decode(context_.get(), batch_);
+    if (status != 0) {
+        throw ModelError("llama.cpp could not compute a batch of " + std::to_string(n) + " tokens (status " +
+                         std::to_string(status) + "): " + guard.errors());
+    }
+}
+
+void Context::clear() {
+    if (llama_memory_t memory = llama_get_memory(context_.get())) llama_memory_clear(memory, false);
+}
+
+void Context::abandon() {
+    (void)context_.release();
+    (void)pool_.release();
+    batch_ = llama_batch{};
+}
+
+}  // namespace fastplr

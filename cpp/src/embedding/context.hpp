@@ -1,0 +1,72 @@
+// One llama.cpp context with its thread pool, made for embedding.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "embedding/layer_capture.hpp"
+#include "ggml-cpu.h"
+#include "model/native.hpp"
+
+namespace fastplr {
+
+/// Texts in one batch. libllama reserves logits for as many rows whether they are wanted or not (n_vocab
+/// floats each), so this stays well below its limit of 256.
+inline constexpr std::size_t kMaxTextsPerBatch = 64;
+
+/// What a context must be able to hold.
+struct ContextShape {
+    std::size_t n_ctx = 0;    ///< tokens whose keys and values are kept at once
+    std::size_t n_batch = 0;  ///< tokens computed at once
+    bool outputs = false;     ///< room for the rows that pass the last block
+
+    bool holds(const ContextShape& other) const {
+        return n_ctx >= other.n_ctx && n_batch >= other.n_batch && (outputs || !other.outputs);
+    }
+};
+
+/// A piece of a text that goes into one decode.
+struct Piece {
+    const llama_token* tokens;
+    std::size_t n_tokens;
+    std::size_t first_position;
+};
+
+class Context {
+  public:
+    /// Throws ContextMemoryError, naming the size asked for.
+    Context(const Model& model, const ContextShape& shape, int n_threads, LayerCapture& capture);
+    ~Context();
+    Context(const Context&) = delete;
+    Context& operator=(const Context&) = delete;
+
+    const ContextShape& shape() const { return shape_; }
+
+    /// Runs the pieces as sequences 0, 1, ... of one batch. Their token total is at most n_batch. Rows of the
+    /// captured tensors are in the order of the pieces. Throws ModelError.
+    void decode(const std::vector<Piece>& pieces, bool outputs);
+
+    /// Forgets all sequences.
+    void clear();
+
+    /// In a forked child: lets go of everything without touching it, since threads that it waits for are
+    /// gone.
+    void abandon();
+
+  private:
+    struct ContextDeleter {
+        void operator()(llama_context* context) const { llama_free(context); }
+    };
+    struct ThreadpoolDeleter {
+        void operator()(ggml_threadpool* pool) const { ggml_threadpool_free(pool); }
+    };
+
+    ContextShape shape_;
+    // Order matters: the context is freed before the pool that it uses.
+    std::unique_ptr<ggml_threadpool, ThreadpoolDeleter> pool_;
+    std::unique_ptr<llama_context, ContextDeleter> context_;
+    llama_batch batch_{};
+};
+
+}  // namespace fastplr

@@ -1,0 +1,292 @@
+#include "fastplr/embedder.hpp"
+
+#include <algorithm>
+#include <mutex>
+#include <new>
+#include <thread>
+
+#include "embedding/batches.hpp"
+#include "embedding/context.hpp"
+#include "embedding/fork_guard.hpp"
+#include "embedding/layer_capture.hpp"
+#include "embedding/text.hpp"
+#include "embedding/tokenizer.hpp"
+#include "model/native.hpp"
+
+namespace fastplr {
+namespace {
+
+constexpr int kMaxBatch = 8192;
+constexpr int kMaxThreads = 512;  // GGML_MAX_N_THREADS
+
+std::string in_range(const char* name, long long value, long long low, long long high) {
+    return std::string(name) + " is " + std::to_string(value) + ": expected " + std::to_string(low) + " to " +
+           std::to_string(high);
+}
+
+EmbedderOptions checked(EmbedderOptions options, const Model& model) {
+    const int limit = model.n_ctx_train();
+    if (options.n_ctx < 0 || options.n_ctx > limit)
+        throw InputError(in_range("n_ctx", options.n_ctx, 0, limit));
+    if (options.n_batch < 1 || options.n_batch > kMaxBatch) {
+        throw InputError(in_range("n_batch", options.n_batch, 1, kMaxBatch));
+    }
+    if (options.n_threads < 0 || options.n_threads > kMaxThreads) {
+        throw InputError(in_range("n_threads", options.n_threads, 0, kMaxThreads));
+    }
+    if (options.n_ctx == 0) options.n_ctx = limit;
+    if (options.n_threads == 0) {
+        options.n_threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 512u));
+    }
+    return options;
+}
+
+void check_request(const EmbedRequest& request, const Model& model) {
+    if (request.layers.empty()) throw InputError("no layer is asked for: expected at least one");
+    if (request.poolings.empty()) throw InputError("no pooling is asked for: expected at least one");
+    for (const int layer : request.layers) {
+        if (layer < kOutputNormLayer || layer > model.n_layers()) {
+            throw InputError("layer is " + std::to_string(layer) + ": expected 0 to " +
+                             std::to_string(model.n_layers()) +
+                             ", or -1 for the state after the output norm");
+        }
+    }
+    check_utf8(request.prompt.prefix, "the prompt's prefix");
+    check_utf8(request.prompt.suffix, "the prompt's suffix");
+}
+
+PoolingRange pooling_range(Pooling pooling, const TokenizedText& text, bool encoder) {
+    const std::size_t n = text.tokens.size();
+    switch (pooling) {
+        case Pooling::mean_all:
+            return {0, n};
+        case Pooling::last:
+            return {n - 1, n};
+        case Pooling::mean:
+            break;
+    }
+    // Encoders see the whole string at every token; and where no token overlaps the text, all there is is the
+    // whole.
+    if (encoder || text.text_begin == text.text_end) return {0, n};
+    std::size_t begin = text.text_begin;
+    if (begin == 0 && text.text_end > 1) begin = 1;  // position 0 of a causal model is an attention sink
+    return {begin, text.text_end};
+}
+
+}  // namespace
+
+Pooling pooling_from_string(const std::string& word) {
+    if (word == "mean") return Pooling::mean;
+    if (word == "mean_all") return Pooling::mean_all;
+    if (word == "last") return Pooling::last;
+    throw InputError("pooling is '" + word + "': expected 'mean', 'mean_all' or 'last'");
+}
+
+const char* to_string(Pooling pooling) {
+    switch (pooling) {
+        case Pooling::mean_all:
+            return "mean_all";
+        case Pooling::last:
+            return "last";
+        case Pooling::mean:
+            break;
+    }
+    return "mean";
+}
+
+void check_texts(const std::vector<std::string>& texts) {
+    for (std::size_t i = 0; i < texts.size(); ++i) check_text(texts[i], i);
+}
+
+struct Embedder::Impl {
+    std::shared_ptr<const Model> model;
+    EmbedderOptions options;
+    Tokenizer tokenizer;
+    LayerCapture capture;
+    std::unique_ptr<Context> context;
+    std::mutex mutex;
+    bool forked = false;
+    ForkGuard fork_guard;
+
+    Impl(std::shared_ptr<const Model> model_, const EmbedderOptions& options_)
+        : model(std::move(model_)),
+          options(checked(options_, *model)),
+          tokenizer(model->native().llama.get()),
+          capture(model->n_layers(), model->n_embd(), model->is_encoder()),
+          fork_guard([this] {
+              new (&mutex) std::mutex;
+              forked = true;
+          }) {}
+
+    ~Impl() {
+        if (context && forked) context->abandon();
+    }
+
+    std::vector<TokenizedText> tokenize(const std::vector<std::string>& texts, const EmbedRequest& request,
+                                        std::size_t& n_truncated) const;
+    void prepare_context(const std::vector<TokenizedText>& texts);
+    void run_batch(const Batch& batch, const std::vector<TokenizedText>& texts,
+                   std::vector<PooledSums>& sums);
+};
+
+std::vector<TokenizedText> Embedder::Impl::tokenize(const std::vector<std::string>& texts,
+                                                    const EmbedRequest& request,
+                                                    std::size_t& n_truncated) const {
+    const auto limit = static_cast<std::size_t>(options.n_ctx);
+    std::vector<TokenizedText> result;
+    result.reserve(texts.size());
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+        const std::size_t shown_index = request.indices.empty() ? i : request.indices[i];
+        check_text(texts[i], shown_index);
+        const std::string name = "texts[" + std::to_string(shown_index) + "]";
+        TokenizedText text = tokenizer.tokenize(texts[i], request.prompt);
+        const std::size_t n = text.tokens.size();
+        if (n == 0) throw InputError(name + " " + shown(texts[i]) + " has no tokens in this model");
+        if (n > limit) {
+            const std::size_t own = text.text_end - text.text_begin;
+            const std::string size = std::to_string(n) + " tokens with the prompt, " + std::to_string(own) +
+                                     " of its own; the context holds " + std::to_string(limit);
+            const std::size_t surplus = n - limit;
+            if (own <= surplus) throw InputError("the prompt leaves no room for " + name + ": " + size);
+            if (request.on_long == OnLong::error) {
+                throw InputError(name + " " + shown(texts[i]) + " is too long: " + size +
+                                 " (on_long='truncate' cuts the end of such texts)");
+            }
+            const auto end = text.tokens.begin() + static_cast<std::ptrdiff_t>(text.text_end);
+            text.tokens.erase(end - static_cast<std::ptrdiff_t>(surplus), end);
+            text.text_end -= surplus;
+            ++n_truncated;
+        }
+        result.push_back(std::move(text));
+    }
+    return result;
+}
+
+void Embedder::Impl::prepare_context(const std::vector<TokenizedText>& texts) {
+    std::size_t longest = 0;
+    for (const TokenizedText& text : texts) longest = std::max(longest, text.tokens.size());
+    const auto n_batch = static_cast<std::size_t>(options.n_batch);
+    ContextShape shape;
+    shape.n_ctx = std::max(longest, n_batch);
+    // Without a causal mask every token sees every other: a text cannot be computed in pieces.
+    shape.n_batch = model->is_encoder() ? shape.n_ctx : n_batch;
+    shape.outputs = model->is_encoder() || capture.needs_outputs();
+    if (forked) {
+        if (model->uses_accelerator()) {
+            throw ModelError(
+                "a model on an accelerator cannot be used in a forked process: "
+                "start worker processes with 'spawn' or 'forkserver'");
+        }
+        if (context) context->abandon();
+        context.reset();
+        forked = false;
+    }
+    if (context && context->shape().holds(shape)) return;
+    if (context) {  // grow only: what it could hold before, it still must
+        shape.n_ctx = std::max(shape.n_ctx, context->shape().n_ctx);
+        shape.n_batch = std::max(shape.n_batch, context->shape().n_batch);
+        shape.outputs = shape.outputs || context->shape().outputs;
+        context.reset();
+    }
+    context = std::make_unique<Context>(*model, shape, options.n_threads, capture);
+}
+
+void Embedder::Impl::run_batch(const Batch& batch, const std::vector<TokenizedText>& texts,
+                               std::vector<PooledSums>& sums) {
+    const bool outputs = capture.needs_outputs();
+    const std::size_t n_batch = context->shape().n_batch;
+    context->clear();
+    // A text longer than a batch is alone in it and fed in pieces that continue one another in the cache.
+    std::size_t done = 0;
+    std::size_t longest = 0;
+    for (const std::size_t index : batch) longest = std::max(longest, texts[index].tokens.size());
+    while (done < longest) {
+        std::vector<Piece> pieces;
+        std::vector<Segment> segments;
+        std::vector<PooledSums*> targets;
+        std::size_t rows = 0;
+        for (std::size_t b = 0; b < batch.size(); ++b) {
+            const auto& tokens = texts[batch[b]].tokens;
+            const std::size_t n = std::min(tokens.size() - done, n_batch);
+            pieces.push_back({tokens.data() + done, n, done});
+            segments.push_back({rows, n, done});
+            targets.push_back(&sums[b]);
+            rows += n;
+        }
+        capture.begin(std::move(segments), std::move(targets), rows);
+        context->decode(pieces, outputs);
+        capture.finish(model->info().architecture);
+        done += std::min(longest, n_batch);
+        if (batch.size() > 1) break;
+    }
+}
+
+Embedder::Embedder(std::shared_ptr<const Model> model, const EmbedderOptions& options)
+    : impl_(std::make_unique<Impl>(std::move(model), options)) {}
+Embedder::~Embedder() = default;
+
+const Model& Embedder::model() const { return *impl_->model; }
+std::shared_ptr<const Model> Embedder::shared_model() const { return impl_->model; }
+
+std::size_t Embedder::count_tokens(const std::string& text, const Prompt& prompt) const {
+    check_text(text, 0);
+    return impl_->tokenizer.tokenize(text, prompt).tokens.size();
+}
+
+EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRequest& request, float* out) {
+    Impl& impl = *impl_;
+    check_request(request, *impl.model);
+    if (!request.indices.empty() && request.indices.size() != texts.size()) {
+        throw InputError(std::to_string(request.indices.size()) + " indices for " +
+                         std::to_string(texts.size()) + " texts");
+    }
+    const std::lock_guard lock(impl.mutex);
+    EmbedResult result;
+    const std::vector<TokenizedText> tokenized = impl.tokenize(texts, request, result.n_truncated);
+    if (texts.empty()) return result;
+
+    impl.capture.want(request.layers);
+    impl.prepare_context(tokenized);
+
+    std::vector<std::size_t> n_tokens;
+    for (const TokenizedText& text : tokenized) {
+        n_tokens.push_back(text.tokens.size());
+        result.n_tokens += text.tokens.size();
+    }
+    const std::size_t max_texts = impl.model->native().recurrent ? 1 : kMaxTextsPerBatch;
+    const std::size_t n_poolings = request.poolings.size();
+    const auto width = static_cast<std::size_t>(impl.model->n_embd());
+    const std::size_t stride = request.layers.size() * n_poolings * width;
+
+    std::size_t n_done = 0;
+    for (const Batch& batch :
+         make_batches(n_tokens, static_cast<std::size_t>(impl.options.n_batch), max_texts)) {
+        std::vector<PooledSums> sums(batch.size());
+        for (std::size_t b = 0; b < batch.size(); ++b) {
+            for (const Pooling pooling : request.poolings) {
+                sums[b].ranges.push_back(
+                    pooling_range(pooling, tokenized[batch[b]], impl.model->is_encoder()));
+            }
+            sums[b].sums.assign(stride, 0.0);
+        }
+        try {
+            impl.run_batch(batch, tokenized, sums);
+        } catch (...) {
+            // Whatever state llama.cpp was left in, nobody meets it again.
+            impl.context.reset();
+            throw;
+        }
+        for (std::size_t b = 0; b < batch.size(); ++b) {
+            for (std::size_t k = 0; k < stride; ++k) {
+                const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
+                out[batch[b] * stride + k] =
+                    static_cast<float>(sums[b].sums[k] / static_cast<double>(range.end - range.begin));
+            }
+        }
+        n_done += batch.size();
+        if (request.on_progress) request.on_progress(n_done, texts.size());
+    }
+    return result;
+}
+
+}  // namespace fastplr

@@ -1,0 +1,119 @@
+#include "embedding/layer_capture.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ggml-backend.h"
+#include "ggml.h"
+
+namespace fastplr {
+
+LayerCapture::LayerCapture(int n_layers, int n_embd, bool encoder)
+    : n_layers_(n_layers), n_embd_(n_embd), encoder_(encoder) {}
+
+void LayerCapture::want(const std::vector<int>& layers) {
+    wanted_.clear();
+    for (const int layer : layers) {
+        Wanted wanted{layer, {}, false};
+        if (layer == 0) {
+            // The rows looked up in the embedding table, before any scaling or position is added.
+            wanted.names = {"embd"};
+        } else if (layer == kOutputNormLayer) {
+            wanted.names = {"result_norm"};
+            // Encoders of the BERT kind normalise inside each block and have no output norm of their own;
+            // libllama renames their last state where it pools nothing.
+            if (encoder_) wanted.names.insert(wanted.names.end(), {"result_embd", "result_embd_pooled"});
+        } else {
+            wanted.names = {"l_out-" + std::to_string(layer - 1)};
+            if (encoder_ && layer == n_layers_)
+                wanted.names.insert(wanted.names.end(), {"result_embd", "result_embd_pooled"});
+        }
+        wanted_.push_back(std::move(wanted));
+    }
+}
+
+bool LayerCapture::needs_outputs() const {
+    return std::any_of(wanted_.begin(), wanted_.end(), [&](const Wanted& wanted) {
+        return wanted.layer == kOutputNormLayer || wanted.layer == n_layers_;
+    });
+}
+
+void LayerCapture::begin(std::vector<Segment> segments, std::vector<PooledSums*> sums, std::size_t n_rows) {
+    segments_ = std::move(segments);
+    sums_ = std::move(sums);
+    n_rows_ = n_rows;
+    bad_shape_.clear();
+    for (Wanted& wanted : wanted_) wanted.captured = false;
+}
+
+void LayerCapture::finish(const std::string& architecture) const {
+    if (!bad_shape_.empty()) {
+        throw UnsupportedArchitecture("the architecture '" + architecture + "' " + bad_shape_);
+    }
+    for (const Wanted& wanted : wanted_) {
+        if (wanted.captured) continue;
+        throw UnsupportedArchitecture("layer " + std::to_string(wanted.layer) + " of the architecture '" +
+                                      architecture +
+                                      "' cannot be reached: llama.cpp's graph has no tensor '" +
+                                      wanted.names.front() + "' (layer=-1, the output, may work)");
+    }
+}
+
+bool LayerCapture::callback(ggml_tensor* tensor, bool ask, void* self) {
+    return static_cast<LayerCapture*>(self)->on_tensor(tensor, ask);
+}
+
+LayerCapture::Wanted* LayerCapture::find(const char* name) {
+    for (Wanted& wanted : wanted_) {
+        for (const std::string& candidate : wanted.names) {
+            if (candidate == name) return &wanted;
+        }
+    }
+    return nullptr;
+}
+
+bool LayerCapture::on_tensor(ggml_tensor* tensor, bool ask) {
+    Wanted* wanted = find(tensor->name);
+    // Asked: is this tensor wanted? A callback that is not asked for it is not called for it either.
+    if (ask) return wanted != nullptr && !wanted->captured;
+    if (wanted != nullptr && !wanted->captured) {
+        add_rows(static_cast<std::size_t>(wanted - wanted_.data()), tensor);
+        wanted->captured = true;
+    }
+    // Told that it is computed: false ends the computation.
+    return !std::all_of(wanted_.begin(), wanted_.end(), [](const Wanted& w) { return w.captured; });
+}
+
+void LayerCapture::add_rows(std::size_t wanted_index, const ggml_tensor* tensor) {
+    const auto width = static_cast<std::size_t>(n_embd_);
+    const auto rows = static_cast<std::size_t>(ggml_nrows(tensor));
+    if (tensor->type != GGML_TYPE_F32 || tensor->ne[0] != n_embd_ || rows != n_rows_ ||
+        !ggml_is_contiguous(tensor)) {
+        bad_shape_ = "gives '" + std::string(tensor->name) + "' as " + ggml_type_name(tensor->type) + " [" +
+                     std::to_string(tensor->ne[0]) + ", " + std::to_string(rows) + "]: expected f32 [" +
+                     std::to_string(n_embd_) + ", " + std::to_string(n_rows_) + "]";
+        return;
+    }
+    const float* data = static_cast<const float*>(tensor->data);
+    if (tensor->buffer != nullptr && !ggml_backend_buffer_is_host(tensor->buffer)) {
+        staging_.resize(rows * width);
+        ggml_backend_tensor_get(tensor, staging_.data(), 0, staging_.size() * sizeof(float));
+        data = staging_.data();
+    }
+    for (std::size_t s = 0; s < segments_.size(); ++s) {
+        const Segment& segment = segments_[s];
+        PooledSums& target = *sums_[s];
+        for (std::size_t p = 0; p < target.ranges.size(); ++p) {
+            const PoolingRange& range = target.ranges[p];
+            const std::size_t begin = std::max(range.begin, segment.first_token);
+            const std::size_t end = std::min(range.end, segment.first_token + segment.n_rows);
+            double* sum = target.sums.data() + (wanted_index * target.ranges.size() + p) * width;
+            for (std::size_t token = begin; token < end; ++token) {
+                const float* row = data + (segment.first_row + token - segment.first_token) * width;
+                for (std::size_t j = 0; j < width; ++j) sum[j] += static_cast<double>(row[j]);
+            }
+        }
+    }
+}
+
+}  // namespace fastplr

@@ -1,0 +1,76 @@
+// Reads hidden states out of llama.cpp's graph while it is computed, and stops it when there is nothing more
+// to want.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fastplr/embedder.hpp"
+#include "llama.h"
+
+namespace fastplr {
+
+/// The tokens of one text inside a batch.
+struct Segment {
+    std::size_t first_row = 0;    ///< row of its first token in the batch
+    std::size_t n_rows = 0;       ///< how many of its tokens are in this batch
+    std::size_t first_token = 0;  ///< index, within the text, of the token at first_row
+};
+
+/// Which tokens of a text each pooling takes.
+struct PoolingRange {
+    std::size_t begin = 0;
+    std::size_t end = 0;
+};
+
+/// Sums of hidden states, [n_layers, n_poolings, n_embd] for one text, in float64: a long text is added up
+/// over many batches, and the sum does not depend on where they were cut.
+struct PooledSums {
+    std::vector<PoolingRange> ranges;  ///< one a pooling, in tokens of the whole text
+    std::vector<double> sums;
+};
+
+/// The evaluation callback of one context. Set the wanted layers, then for each decode the segments; the
+/// callback adds the rows of every wanted layer to the sums of their text.
+class LayerCapture {
+  public:
+    LayerCapture(int n_layers, int n_embd, bool encoder);
+
+    void want(const std::vector<int>& layers);
+
+    /// True if a wanted layer is reduced by llama.cpp to the rows marked as outputs (the last block and what
+    /// follows).
+    bool needs_outputs() const;
+
+    /// Prepares for one call of llama_decode: `segments[i]` goes to `sums[i]`.
+    void begin(std::vector<Segment> segments, std::vector<PooledSums*> sums, std::size_t n_rows);
+
+    /// Throws UnsupportedArchitecture if the graph did not hold every wanted layer.
+    void finish(const std::string& architecture) const;
+
+    /// llama.cpp's ggml_backend_sched_eval_callback; `self` is the LayerCapture.
+    static bool callback(ggml_tensor* tensor, bool ask, void* self);
+
+  private:
+    struct Wanted {
+        int layer;
+        std::vector<std::string> names;  ///< tensor names that hold it; the last one seen in a graph counts
+        bool captured = false;
+    };
+
+    Wanted* find(const char* name);
+    bool on_tensor(ggml_tensor* tensor, bool ask);
+    void add_rows(std::size_t wanted_index, const ggml_tensor* tensor);
+
+    int n_layers_;
+    int n_embd_;
+    bool encoder_;
+    std::vector<Wanted> wanted_;
+    std::vector<Segment> segments_;
+    std::vector<PooledSums*> sums_;
+    std::size_t n_rows_ = 0;
+    std::vector<float> staging_;
+    std::string bad_shape_;
+};
+
+}  // namespace fastplr

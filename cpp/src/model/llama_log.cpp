@@ -1,0 +1,97 @@
+#include "model/llama_log.hpp"
+
+#include <atomic>
+#include <deque>
+#include <mutex>
+#include <new>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
+#include "fastplr/errors.hpp"
+#include "llama.h"
+
+namespace fastplr {
+namespace {
+
+constexpr std::size_t kMaxLines = 1000;
+
+struct Sink {
+    std::mutex mutex;
+    std::deque<LogLine> lines;
+    std::atomic<int> level{GGML_LOG_LEVEL_WARN};
+    int last_level = GGML_LOG_LEVEL_NONE;  // continuation lines carry GGML_LOG_LEVEL_CONT
+};
+
+// Never destroyed: llama.cpp may log while static objects are torn down.
+Sink& sink() {
+    static Sink* instance = new Sink;
+    return *instance;
+}
+
+thread_local int guard_depth = 0;
+thread_local std::string guard_errors;
+
+void on_log(ggml_log_level level, const char* text, void*) {
+    Sink& out = sink();
+    std::string line(text);
+    while (!line.empty() && line.back() == '\n') line.pop_back();
+    if (line.empty()) return;
+    const std::lock_guard lock(out.mutex);
+    const int known = level == GGML_LOG_LEVEL_CONT ? out.last_level : static_cast<int>(level);
+    out.last_level = known;
+    if (known >= GGML_LOG_LEVEL_ERROR && guard_depth > 0) {
+        if (!guard_errors.empty()) guard_errors += "; ";
+        guard_errors += line;
+    }
+    if (known < out.level.load(std::memory_order_relaxed)) return;
+    out.lines.push_back({known, std::move(line)});
+    if (out.lines.size() > kMaxLines) out.lines.pop_front();
+}
+
+void on_abort(const char* message) {
+    // On a thread of ggml's pool there is nobody to catch: ggml then ends the process as it always did.
+    if (guard_depth > 0) throw ModelError(std::string("llama.cpp refused: ") + message);
+}
+
+#if defined(__unix__) || defined(__APPLE__)
+void reset_sink_in_child() { new (&sink().mutex) std::mutex; }
+#endif
+
+}  // namespace
+
+void initialise_llama() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+        llama_log_set(on_log, nullptr);
+        ggml_set_abort_callback(on_abort);
+        llama_backend_init();
+#if defined(__unix__) || defined(__APPLE__)
+        // The lock may be held by another thread at the moment of a fork.
+        pthread_atfork(nullptr, nullptr, reset_sink_in_child);
+#endif
+    });
+}
+
+void set_log_level(int level) { sink().level.store(level, std::memory_order_relaxed); }
+
+std::vector<LogLine> drain_log() {
+    Sink& out = sink();
+    const std::lock_guard lock(out.mutex);
+    std::vector<LogLine> lines(out.lines.begin(), out.lines.end());
+    out.lines.clear();
+    return lines;
+}
+
+NativeGuard::NativeGuard() {
+    if (guard_depth++ == 0) guard_errors.clear();
+}
+
+NativeGuard::~NativeGuard() { --guard_depth; }
+
+std::string NativeGuard::errors() const {
+    return guard_errors.empty() ? "no further reason given" : guard_errors;
+}
+
+}  // namespace fastplr

@@ -1,0 +1,37 @@
+// What llama.cpp says: its log lines go to one sink, and a failed GGML_ASSERT becomes an exception.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace fastplr {
+
+struct LogLine {
+    int level;  ///< ggml_log_level: 1 debug, 2 info, 3 warning, 4 error
+    std::string text;
+};
+
+/// Initialises llama.cpp once for the process and directs its log to the sink. Safe to call often.
+void initialise_llama();
+
+/// Lines at or above this level are kept for drain_log() (default: 3, warnings).
+void set_log_level(int level);
+
+/// Takes the lines kept since the last call, oldest first; at most 1000 are kept.
+std::vector<LogLine> drain_log();
+
+/// While one lives, on this thread: a failed GGML_ASSERT throws ModelError instead of ending the process, and
+/// the error lines of llama.cpp are collected for the message of our own exception.
+class NativeGuard {
+  public:
+    NativeGuard();
+    ~NativeGuard();
+    NativeGuard(const NativeGuard&) = delete;
+    NativeGuard& operator=(const NativeGuard&) = delete;
+
+    /// The error lines so far, joined by "; "; "no further reason given" where there were none.
+    std::string errors() const;
+};
+
+}  // namespace fastplr

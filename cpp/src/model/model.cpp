@@ -1,0 +1,87 @@
+#include "fastplr/model.hpp"
+
+#include <exception>
+
+#include "llama-arch.h"
+#include "llama-model.h"
+#include "model/llama_log.hpp"
+#include "model/native.hpp"
+
+namespace fastplr {
+namespace {
+
+struct LoadProgress {
+    const std::function<void(double)>& report;
+    std::exception_ptr error;
+};
+
+// llama.cpp calls this through C code: an exception must not pass, it is kept and thrown after loading has
+// stopped.
+bool on_load_progress(float fraction, void* user_data) {
+    auto& progress = *static_cast<LoadProgress*>(user_data);
+    try {
+        if (progress.report) progress.report(fraction);
+        return true;
+    } catch (...) {
+        progress.error = std::current_exception();
+        return false;
+    }
+}
+
+void check_architecture(const ModelInfo& info) {
+    if (llm_arch_from_string(info.architecture) == LLM_ARCH_UNKNOWN) {
+        throw UnsupportedArchitecture("model file '" + info.path + "' has the architecture '" +
+                                      info.architecture + "', which this version of llama.cpp does not know");
+    }
+}
+
+}  // namespace
+
+Model::Model(std::unique_ptr<Native> native) : native_(std::move(native)) {}
+Model::~Model() = default;
+
+std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOptions& options) {
+    initialise_llama();
+    auto native = std::make_unique<Native>();
+    native->info = read_model_info(path);
+    check_architecture(native->info);
+    native->accelerated = options.n_gpu_layers != 0;
+    if (native->accelerated && !accelerator_available()) {
+        throw InputError("n_gpu_layers is " + std::to_string(options.n_gpu_layers) +
+                         ", but this build of fastplr finds no accelerator: expected 0");
+    }
+
+    const NativeGuard guard;
+    LoadProgress progress{options.on_progress, nullptr};
+    llama_model_params params = llama_model_default_params();
+    params.n_gpu_layers = options.n_gpu_layers;
+    params.progress_callback = on_load_progress;
+    params.progress_callback_user_data = &progress;
+    native->llama.reset(llama_model_load_from_file(path.c_str(), params));
+    if (progress.error) std::rethrow_exception(progress.error);
+    if (!native->llama) throw ModelError("model file '" + path + "' could not be loaded: " + guard.errors());
+
+    const llama_model* llama = native->llama.get();
+    if (llama_model_has_encoder(llama)) {
+        throw UnsupportedArchitecture(
+            "model file '" + path + "' has the architecture '" + native->info.architecture +
+            "', an encoder-decoder; expected a causal decoder or a BERT-style encoder");
+    }
+    native->recurrent = llama_model_is_recurrent(llama) || llama_model_is_hybrid(llama);
+    native->encoder = !llama->hparams.causal_attn;
+    return std::shared_ptr<const Model>(new Model(std::move(native)));
+}
+
+const ModelInfo& Model::info() const { return native_->info; }
+int Model::n_layers() const { return llama_model_n_layer(native_->llama.get()); }
+int Model::n_embd() const { return llama_model_n_embd(native_->llama.get()); }
+int Model::n_ctx_train() const { return llama_model_n_ctx_train(native_->llama.get()); }
+bool Model::is_encoder() const { return native_->encoder; }
+bool Model::uses_accelerator() const { return native_->accelerated; }
+
+bool accelerator_available() {
+    initialise_llama();
+    return llama_supports_gpu_offload();
+}
+
+}  // namespace fastplr

@@ -1,0 +1,25 @@
+// The llama.cpp side of a Model, for the rooms that compute with it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "fastplr/model.hpp"
+#include "llama.h"
+
+namespace fastplr {
+
+struct LlamaModelDeleter {
+    void operator()(llama_model* model) const { llama_model_free(model); }
+};
+
+struct Model::Native {
+    ModelInfo info;
+    std::unique_ptr<llama_model, LlamaModelDeleter> llama;
+    bool accelerated = false;
+    bool encoder = false;
+    /// Recurrent state cannot hold several texts of one batch the way a KV cache does.
+    bool recurrent = false;
+};
+
+}  // namespace fastplr

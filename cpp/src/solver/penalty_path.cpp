@@ -1,0 +1,75 @@
+#include "penalty_path.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace fastplr::solver {
+
+FitRows rows_to_fit(const TrainingRows& rows, std::span<const std::int64_t> among) {
+    FitRows chosen;
+    chosen.n_all_classes = rows.n_classes;
+    std::vector<int> position(static_cast<std::size_t>(rows.n_classes), -1);
+    for (const std::int64_t row : among) {
+        const auto at = static_cast<std::size_t>(row);
+        if (!rows.weights.empty() && rows.weights[at] == 0.0) continue;
+        chosen.rows.push_back(row);
+        position[static_cast<std::size_t>(rows.labels[at])] = 0;
+    }
+    for (int k = 0; k < rows.n_classes; ++k) {
+        if (position[static_cast<std::size_t>(k)] < 0) continue;
+        position[static_cast<std::size_t>(k)] = static_cast<int>(chosen.classes.size());
+        chosen.classes.push_back(k);
+    }
+    const auto n = static_cast<Index>(chosen.rows.size());
+    chosen.labels.resize(n);
+    chosen.weights.resize(n);
+    for (Index i = 0; i < n; ++i) {
+        const auto at = static_cast<std::size_t>(chosen.rows[static_cast<std::size_t>(i)]);
+        chosen.labels[i] = position[static_cast<std::size_t>(rows.labels[at])];
+        chosen.weights[i] = rows.weights.empty() ? 1.0 : rows.weights[at];
+    }
+    return chosen;
+}
+
+void follow_path(const ReducedDesign& design, const FitRows& rows, std::span<const double> lambdas,
+                 const NewtonSettings& settings,
+                 const std::function<void(std::size_t, const Iterate&, const NewtonReport&)>& report) {
+    const DesignRows taken = design.take(rows.rows);
+    const LogLoss loss(rows.labels, rows.weights, static_cast<Index>(rows.classes.size()), rows.n_outputs());
+    std::vector<std::size_t> order(lambdas.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return lambdas[a] > lambdas[b]; });
+    Iterate iterate = null_iterate(taken, loss, settings.fit_intercept);
+    for (const std::size_t at : order) {
+        const NewtonReport newton = minimise(taken, loss, lambdas[at], settings, iterate);
+        report(at, iterate, newton);
+    }
+}
+
+MatrixXd held_out_logits(const ReducedDesign& design, const FitRows& fitted, const Iterate& iterate,
+                         std::span<const Index> test) {
+    MatrixXd scores = design.scores(test, fitted.rows, iterate.coordinates);
+    scores.rowwise() += iterate.intercepts.transpose();
+    MatrixXd logits =
+        MatrixXd::Constant(scores.rows(), fitted.n_all_classes, -std::numeric_limits<double>::infinity());
+    if (fitted.n_all_classes == 2) {
+        logits.col(0).setZero();
+        logits.col(1) = scores.col(0);
+        return logits;
+    }
+    for (std::size_t k = 0; k < fitted.classes.size(); ++k) {
+        logits.col(fitted.classes[k]) = scores.col(static_cast<Index>(k));
+    }
+    return logits;
+}
+
+MatrixXd certain_logits(const FitRows& fitted, Index n_test) {
+    MatrixXd logits =
+        MatrixXd::Constant(n_test, fitted.n_all_classes, -std::numeric_limits<double>::infinity());
+    logits.col(fitted.classes.front()).setZero();
+    return logits;
+}
+
+}  // namespace fastplr::solver

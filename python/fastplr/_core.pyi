@@ -1,0 +1,130 @@
+"""The native core. Not a public interface."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+llama_cpp_commit: str
+classifier_format_version: int
+
+class Model:
+    def __init__(
+        self, path: str, *, n_gpu_layers: int = 0, on_progress: Callable[[float], object] | None = None
+    ) -> None: ...
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def n_embd(self) -> int: ...
+    @property
+    def n_ctx_train(self) -> int: ...
+    @property
+    def is_encoder(self) -> bool: ...
+    @property
+    def architecture(self) -> str: ...
+
+class Embedder:
+    def __init__(self, model: Model, *, n_ctx: int = 0, n_batch: int = 512, n_threads: int = 0) -> None: ...
+    @property
+    def model(self) -> Model: ...
+    def embed(
+        self,
+        texts: Sequence[str],
+        out: npt.NDArray[np.float32],
+        *,
+        layers: Sequence[int],
+        poolings: Sequence[str],
+        prefix: str = "",
+        suffix: str = "",
+        truncate: bool = False,
+        indices: Sequence[int] = ...,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> dict[str, int]: ...
+    def count_tokens(self, text: str, *, prefix: str = "", suffix: str = "") -> int: ...
+
+def check_texts(texts: Sequence[str]) -> None: ...
+def set_log_level(level: int) -> None: ...
+def accelerator_available() -> bool: ...
+def recorded_identity(path: str) -> dict[str, str] | None: ...
+def quantize_file(source: str, target: str, type_name: str, n_threads: int, source_sha256: str = "") -> None: ...
+def save_classifier(data: dict[str, Any], path: str) -> None: ...
+def read_classifier(path: str) -> dict[str, Any]: ...
+def decision_function(data: dict[str, Any], features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
+def predict_proba(data: dict[str, Any], features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
+
+class _TensorTypeShare(TypedDict):
+    type: str
+    n_tensors: int
+    n_elements: int
+    n_bytes: int
+
+class _ModelInfo(TypedDict):
+    path: str
+    file_size: int
+    architecture: str
+    name: str
+    n_parameters: int
+    n_layers: int
+    n_embd: int
+    n_ctx_train: int
+    n_vocab: int
+    tensor_mix: list[_TensorTypeShare]
+    bits_per_weight: float
+    license: str
+    quantization: str
+    metadata: dict[str, str]
+
+def read_model_info(path: str) -> _ModelInfo: ...
+def sha256_file(path: str) -> str: ...
+
+class LogisticFit:
+    @property
+    def coefficients(self) -> npt.NDArray[np.float64]: ...
+    @property
+    def intercepts(self) -> npt.NDArray[np.float64]: ...
+    @property
+    def lambda_(self) -> float: ...
+    @property
+    def objective(self) -> float: ...
+    @property
+    def gap(self) -> float: ...
+    @property
+    def n_iter(self) -> int: ...
+    @property
+    def converged(self) -> bool: ...
+    @property
+    def form(self) -> Literal["gram", "primal"]: ...
+
+def fit_logistic_path(
+    features: npt.NDArray[Any],
+    labels: npt.NDArray[np.int32],
+    n_classes: int,
+    *,
+    weights: npt.NDArray[np.float64],
+    lambdas: npt.NDArray[np.float64],
+    tol: float,
+    max_iter: int,
+    fit_intercept: bool,
+    solver: str,
+    n_threads: int,
+    polish: bool,
+) -> list[LogisticFit]: ...
+def fit_cross_validated_logistic(
+    features: npt.NDArray[Any],
+    labels: npt.NDArray[np.int32],
+    n_classes: int,
+    *,
+    weights: npt.NDArray[np.float64],
+    lambdas: npt.NDArray[np.float64],
+    folds: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+    score_weights: npt.NDArray[np.float64],
+    scoring: str,
+    selection: str,
+    tol: float,
+    max_iter: int,
+    fit_intercept: bool,
+    solver: str,
+    n_threads: int,
+    polish: bool,
+) -> tuple[LogisticFit, npt.NDArray[np.float64], int, int]: ...

@@ -1,0 +1,5 @@
+from collections.abc import Sequence
+
+required: list[str]
+
+def missing(required: Sequence[str]) -> list[str]: ...

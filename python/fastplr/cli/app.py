@@ -1,0 +1,112 @@
+"""The program as a whole: its commands, and what becomes of errors, warnings and a reader who leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from fastplr.cli.demo import demo
+from fastplr.cli.embed import embed
+from fastplr.cli.fit import fit
+from fastplr.cli.info import info
+from fastplr.cli.models import models
+from fastplr.cli.options import debug_option, wants_traceback
+from fastplr.cli.predict import predict
+from fastplr.errors import FastplrError, NotConverged, TruncationWarning
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not name
+
+
+class CommandLine(click.Group):
+    """The commands. A broken pipe is caught here, before click makes exit code 1 of it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _discard_standard_output()
+            raise click.exceptions.Exit(EXIT_BROKEN_PIPE) from None
+        return result
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="fastplr", message="%(prog)s %(version)s")
+@debug_option
+def cli() -> None:
+    """Turn tens of labelled texts into a fast, private text classifier.
+
+    \b
+    fastplr demo
+    fastplr fit train.csv --text text --label label -o reviews.plr
+    fastplr predict reviews.plr new.csv --text text -o labelled.csv
+    """
+
+
+for _command in (fit, predict, embed, models, info, demo):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and gives its exit code; never raises for bad input.
+
+    Args:
+        arguments: The words after ``fastplr``. Default: those of this process.
+    """
+    options: dict[str, Any] = {}
+    try:
+        with _warnings_in_one_line():
+            # click gives the code of an early exit (--help, a broken pipe), and else what the command
+            # returned.
+            code = cli.main(arguments, prog_name="fastplr", standalone_mode=False, obj=options)
+            code = code if isinstance(code, int) else 0
+    except click.Abort:  # Ctrl-C; click has ended the line
+        click.echo("fastplr: interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (FastplrError, OSError) as error:
+        if wants_traceback(options):
+            traceback.print_exc()
+        click.echo(f"fastplr: error: {_one_line(error)}", err=True)
+        return EXIT_ERROR
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # --help, which click prints before any command runs
+        _discard_standard_output()
+        return EXIT_BROKEN_PIPE
+    return code
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        click.echo(f"fastplr: warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NotConverged)
+        warnings.simplefilter("always", TruncationWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _discard_standard_output() -> None:
+    """What is still buffered goes nowhere: writing it at exit would fail once more, with a message."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)

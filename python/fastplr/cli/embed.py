@@ -1,0 +1,96 @@
+"""``fastplr embed``: the hidden states of a table of texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from fastplr.cli.options import (
+    debug_option,
+    layer_option,
+    model_option,
+    on_long_option,
+    prompt_of,
+    prompt_options,
+    quiet_option,
+    table_argument,
+    table_options,
+    threads_option,
+)
+
+
+@click.command()
+@table_argument
+@table_options
+@click.option(
+    "-o", "--output", metavar="OUT", type=click.Path(), required=True,
+    help="A .npy, .parquet, .csv, .tsv or .jsonl file, or - for CSV on standard output.",
+)  # fmt: skip
+@model_option
+@prompt_options
+@layer_option("middle", "middle")
+@click.option(
+    "--pooling", type=click.Choice(["mean", "mean_all", "last"]), default="mean", show_default=True,
+    help="How the hidden states of a text's tokens become one vector.",
+)  # fmt: skip
+@on_long_option
+@threads_option
+@quiet_option
+@debug_option
+def embed(
+    table: str,
+    text_column: str,
+    table_format: str | None,
+    delimiter: str | None,
+    output: str,
+    model: str,
+    instruction: str | None,
+    prefix: str | None,
+    suffix: str | None,
+    layer: int | Literal["middle"],
+    pooling: str,
+    on_long: Literal["error", "truncate"],
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Write the embedding of every text of a table.
+
+    A .npy file holds the float32 array [texts, width]. Tables have the column text and the embedding: a list
+    in .parquet and .jsonl, the columns embedding_0, embedding_1, ... in .csv and .tsv.
+    """
+    import numpy as np
+
+    import fastplr
+    from fastplr.tables import (
+        STANDARD_STREAM,
+        atomic_output,
+        check_output,
+        format_of,
+        read_table,
+        write_table,
+    )
+
+    as_array = Path(output).suffix.lower() == ".npy"
+    prompt = prompt_of(instruction, prefix, suffix)
+    if output != STANDARD_STREAM:
+        if not as_array:
+            format_of(output)
+        check_output(output, inputs=(table, model))
+    texts = read_table(table, [text_column], format=table_format, delimiter=delimiter).texts(text_column)
+    embedder = fastplr.Embedder(
+        model,
+        layer=layer,
+        pooling=pooling,
+        prompt=prompt,
+        on_long=on_long,
+        n_threads=threads,
+        progress=False if quiet else None,
+    )
+    embeddings = embedder.embed(texts)
+    if as_array:
+        with atomic_output(output) as file:
+            np.save(file, embeddings, allow_pickle=False)
+    else:
+        write_table(output, {"text": texts, "embedding": embeddings})

@@ -1,0 +1,124 @@
+"""``fastplr fit``: a classifier from a table of labelled texts."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from fastplr.cli.options import (
+    debug_option,
+    json_option,
+    layer_option,
+    model_option,
+    on_long_option,
+    parse_penalty,
+    prompt_of,
+    prompt_options,
+    quiet_option,
+    table_argument,
+    table_options,
+    threads_option,
+)
+from fastplr.cli.output import format_bytes, print_json, print_pairs
+
+
+@click.command()
+@table_argument
+@table_options
+@click.option("--label", "label_column", metavar="COLUMN", required=True, help="Column that holds the labels.")
+@click.option("-o", "--output", metavar="FILE", type=click.Path(), required=True, help="Where to save the classifier.")
+@model_option
+@prompt_options
+@layer_option("auto", "middle", "auto")
+@click.option(
+    "--pooling", type=click.Choice(["mean", "mean_all", "last", "auto"]), default="auto", show_default=True,
+    help="How the hidden states of a text's tokens become one vector.",
+)  # fmt: skip
+@click.option(
+    "--C",
+    "C",
+    metavar="C|auto",
+    callback=parse_penalty,
+    default="auto",
+    show_default=True,
+    help="Inverse penalty: small is simple; inf is no penalty; auto is by cross-validation.",
+)
+@click.option("--class-weight", type=click.Choice(["balanced"]), help="Let rare classes count as much as others.")
+@on_long_option
+@threads_option
+@json_option
+@quiet_option
+@debug_option
+def fit(
+    table: str,
+    text_column: str,
+    table_format: str | None,
+    delimiter: str | None,
+    label_column: str,
+    output: str,
+    model: str,
+    instruction: str | None,
+    prefix: str | None,
+    suffix: str | None,
+    layer: int | str,
+    pooling: str,
+    C: float | str,
+    class_weight: str | None,
+    on_long: str,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Fit a classifier on a table of labelled texts.
+
+    CSV is a .csv, .tsv, .jsonl or .parquet file with a column of texts and a column of labels, or - for
+    standard input. A good --instruction says what the text is and what the labels are.
+    """
+    import fastplr
+    from fastplr.tables import check_output, read_table
+
+    if text_column == label_column:
+        raise click.UsageError(f"--text and --label are both {text_column!r}; expected two columns")
+    prompt = prompt_of(instruction, prefix, suffix)
+    check_output(output, inputs=(table, model))
+    rows = read_table(table, [text_column, label_column], format=table_format, delimiter=delimiter)
+    classifier = fastplr.fit(
+        rows.texts(text_column),
+        rows.labels(label_column),
+        model=model,
+        prompt=prompt,
+        layer=layer,
+        pooling=pooling,
+        C=C,
+        class_weight=class_weight,
+        on_long=on_long,
+        n_threads=threads,
+        progress=False if quiet else None,
+    )
+    classifier.save(output)
+    report = classifier.report_
+    if as_json:
+        print_json({**report, "file": output, "file_bytes": os.path.getsize(output)})  # noqa: PTH202
+    elif not quiet:
+        print_pairs(_summary(report, output))
+
+
+def _summary(report: dict[str, Any], output: str) -> list[tuple[str, str]]:
+    classes = ", ".join(f"{entry['label']} {entry['count']}" for entry in report["classes"])
+    penalty = f"{report['C']:.4g}"
+    if report["cv"]:
+        cv = report["cv"]
+        penalty += f", by {cv['n_folds']}-fold cross-validation: log-loss {-cv['neg_log_loss']:.3f}"
+        if "accuracy" in cv:
+            penalty += f", accuracy {cv['accuracy']:.3f}"
+    solving = f"{report['solve_seconds']:.2f} s" + ("" if report["converged"] else " (not converged)")
+    return [
+        ("texts", f"{report['n_texts']} in {len(report['classes'])} classes: {classes}"),
+        ("model", f"{report['model']['name']}, layer {report['layer']}, {report['pooling']} pooling"),
+        ("C", penalty),
+        ("embedding", f"{report['embed_seconds']:.1f} s for {report['n_tokens']:,} tokens"),
+        ("solving", solving),
+        ("saved", f"{output} ({format_bytes(os.path.getsize(output))})"),  # noqa: PTH202
+    ]

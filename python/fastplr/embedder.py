@@ -1,0 +1,342 @@
+"""Texts in, hidden states of a language model out: a scikit-learn transformer over the native engine."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
+from tqdm import tqdm
+
+from fastplr import _core, model_store
+from fastplr.engine import default_threads, get_engine
+from fastplr.errors import InputError, TruncationWarning
+from fastplr.feature_cache import feature_cache
+from fastplr.inputs import as_texts
+from fastplr.model_info import ModelInfo, read_model_info
+from fastplr.model_store import ResolvedModel
+from fastplr.prompt import Prompt
+
+__all__ = ["Embedder"]
+
+Layer = int | Literal["middle"]
+Features = npt.NDArray[np.float32]
+
+POOLINGS = ("mean", "mean_all", "last")
+DEFAULT_N_BATCH = 512
+# Distinct texts handed to the engine at once: enough to fill many batches, few enough that a corpus streams.
+CHUNK = 2048
+
+
+class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Pooled hidden states of a language model as features of texts.
+
+    The model is loaded on first use, once per process however many Embedders name it. Nothing past the deepest
+    wanted layer is computed. Values depend in the last digits on which texts share a batch.
+
+    Args:
+        model: A catalogue name (fetched on first use), the path of a GGUF file, or ``"hf:OWNER/REPO/FILE"``.
+        layer: k in 1..n_layers is the residual stream after k blocks, before the output norm; 0 the token
+            embeddings; -1 the state after the last block and the output norm; ``"middle"`` is ``n_layers // 2``.
+        pooling: ``"mean"`` over the tokens that overlap the text itself (for causal models without the one at
+            position 0, an attention sink, unless it is the only one; encoders: over all tokens), ``"mean_all"`` over
+            every token, prompt and special tokens included, ``"last"`` the last token.
+        prompt: A :class:`fastplr.Prompt`, a str (an instruction before the text) or None.
+        on_long: What to do with a text that does not fit the context: ``"error"``, or ``"truncate"`` to cut its end,
+            with a :class:`fastplr.TruncationWarning` that counts such texts.
+        n_ctx: Longest input in tokens, prompt included. Default: the model's own limit. Memory is taken as texts
+            need it.
+        n_batch: Tokens computed at once, 1 to 8192. Default: 512.
+        n_threads: Threads of computation. Default: the cores that this process may use.
+        n_gpu_layers: Layers on an accelerator, where fastplr was built with one; negative means all.
+        progress: Whether to show a progress bar on standard error. Default: only on a terminal.
+
+    Attributes:
+        n_layers: Number of blocks of the model.
+        n_embd: Width of its hidden states, the number of features.
+        model_info: What the model file says about itself.
+
+    Raises:
+        InputError: A parameter out of range; texts that cannot be used (see :meth:`embed`).
+        ModelError: A model that is unknown, missing or damaged.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = model_store.DEFAULT_MODEL,
+        *,
+        layer: Layer = "middle",
+        pooling: str = "mean",
+        prompt: Prompt | str | None = None,
+        on_long: Literal["error", "truncate"] = "error",
+        n_ctx: int | None = None,
+        n_batch: int | None = None,
+        n_threads: int | None = None,
+        n_gpu_layers: int = 0,
+        progress: bool | None = None,
+    ) -> None:
+        self.model = model
+        self.layer = layer
+        self.pooling = pooling
+        self.prompt = prompt
+        self.on_long = on_long
+        self.n_ctx = n_ctx
+        self.n_batch = n_batch
+        self.n_threads = n_threads
+        self.n_gpu_layers = n_gpu_layers
+        self.progress = progress
+
+    # -- the model ---------------------------------------------------------------------------------------------------
+
+    def resolve(self) -> ResolvedModel:
+        """The model file and its identity; fetched if it is a catalogue name that is not here yet."""
+        known: tuple[Any, ResolvedModel] | None = getattr(self, "_resolved", None)
+        if known is None or known[0] != self.model or not known[1].path.exists():
+            known = (self.model, model_store.resolve(self.model, progress=self.progress))
+            self._resolved = known
+        return known[1]
+
+    def _engine(self) -> _core.Embedder:
+        return get_engine(
+            self.resolve(),
+            n_ctx=self._setting("n_ctx", 0),
+            n_batch=self._setting("n_batch", DEFAULT_N_BATCH),
+            n_threads=self._setting("n_threads", default_threads()),
+            n_gpu_layers=self._setting("n_gpu_layers", 0, least=None),
+        )
+
+    def _setting(self, name: str, default: int, least: int | None = 1) -> int:
+        value = getattr(self, name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or (least is not None and value < least):
+            raise InputError(f"{name} is {value!r}: expected {'an int' if least is None else 'a positive int'} or None")
+        return int(value)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks of the model."""
+        return self._engine().model.n_layers
+
+    @property
+    def n_embd(self) -> int:
+        """Width of the hidden states: the number of features."""
+        return self._engine().model.n_embd
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """What the model file says about itself."""
+        return read_model_info(self.resolve().path)
+
+    # -- what is asked for -------------------------------------------------------------------------------------------
+
+    def layer_number(self, layer: object) -> int:
+        """The number of `layer`, which may be ``"middle"``. Raises InputError unless it is -1 or in 0..n_layers."""
+        n_layers = self.n_layers
+        if isinstance(layer, str) and layer == "middle":
+            return n_layers // 2
+        if isinstance(layer, int | np.integer) and not isinstance(layer, bool) and -1 <= layer <= n_layers:
+            return int(layer)
+        raise InputError(f"layer is {layer!r}: expected 0 to {n_layers}, -1 (after the output norm) or 'middle'")
+
+    @staticmethod
+    def _pooling(pooling: object) -> str:
+        if isinstance(pooling, str) and pooling in POOLINGS:
+            return pooling
+        raise InputError(f"pooling is {pooling!r}: expected {', '.join(map(repr, POOLINGS))}")
+
+    def _wanted(self, layers: object, pooling: object) -> tuple[list[int], list[str], bool]:
+        """Layers and poolings as lists, and whether the result keeps their dimensions."""
+        many = any(isinstance(value, Sequence) and not isinstance(value, str) for value in (layers, pooling))
+        layer_list = list(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
+        pooling_list = list(pooling) if isinstance(pooling, Sequence) and not isinstance(pooling, str) else [pooling]
+        if not layer_list or not pooling_list:
+            raise InputError("layers or pooling is an empty list: expected at least one of each")
+        numbers = [self.layer_number(self.layer if layer is None else layer) for layer in layer_list]
+        words = [self._pooling(self.pooling if word is None else word) for word in pooling_list]
+        return numbers, words, many
+
+    # -- embedding ---------------------------------------------------------------------------------------------------
+
+    def embed(
+        self,
+        texts: Iterable[str],
+        *,
+        layers: Layer | Sequence[Layer] | None = None,
+        pooling: str | Sequence[str] | None = None,
+        out: Features | None = None,
+    ) -> Features:
+        """Features of `texts`, in their order.
+
+        Args:
+            texts: One-dimensional collection of str: list, tuple, NumPy array, column of a data frame, generator.
+            layers: One layer or a list of them; default: the parameter `layer`. All come out of one pass.
+            pooling: One pooling or a list of them; default: the parameter `pooling`.
+            out: A C-contiguous float32 array of the result's shape (a memory map, for instance) to be filled and
+                returned.
+
+        Returns:
+            float32 ``(n_texts, n_embd)``; where `layers` or `pooling` is a list,
+            ``(n_texts, n_layers, n_poolings, n_embd)`` in the order asked for.
+
+        Raises:
+            InputError: No texts; a text that is not a str, is empty or blank, holds a NUL byte, is not valid
+                Unicode, or is longer than the context with ``on_long="error"``; layer, pooling or `out` not as described.
+            UnsupportedArchitecture: The model does not give access to that layer.
+            ModelError, ContextMemoryError: The model cannot be loaded, or memory does not suffice.
+
+        Warns:
+            TruncationWarning: Texts were cut.
+        """
+        return self._embed_counted(as_texts(texts), layers, pooling, out)[0]
+
+    def embed_iter(
+        self,
+        texts: Iterable[str],
+        *,
+        chunk_size: int = 1024,
+        layers: Layer | Sequence[Layer] | None = None,
+        pooling: str | Sequence[str] | None = None,
+    ) -> Iterator[Features]:
+        """Features of `texts` in pieces of `chunk_size` texts, for corpora that do not fit in memory.
+
+        Args and errors as in :meth:`embed`; texts are taken from the iterable as they are needed.
+        """
+        if isinstance(chunk_size, bool) or not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
+            raise InputError(f"chunk_size is {chunk_size!r}: expected a positive int")
+        chunk: list[Any] = []
+        for text in texts:
+            chunk.append(text)
+            if len(chunk) == chunk_size:
+                yield self.embed(chunk, layers=layers, pooling=pooling)
+                chunk = []
+        if chunk:
+            yield self.embed(chunk, layers=layers, pooling=pooling)
+
+    def _embed_counted(
+        self, texts: list[str], layers: object, pooling: object, out: Features | None
+    ) -> tuple[Features, int]:
+        """As embed(), and the number of tokens that were computed (none for texts that were known)."""
+        numbers, words, many = self._wanted(layers, pooling)
+        if self.on_long not in ("error", "truncate"):
+            raise InputError(f"on_long is {self.on_long!r}: expected 'error' or 'truncate'")
+        prompt = Prompt.coerce(self.prompt)
+        shape: tuple[int, ...] = (len(texts), len(numbers), len(words), self.n_embd)
+        result_shape = shape if many else (len(texts), self.n_embd)
+        if out is None:
+            out = np.empty(result_shape, dtype=np.float32)
+        elif not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != result_shape:
+            found = f"{getattr(out, 'dtype', type(out).__name__)} {getattr(out, 'shape', '')}"
+            raise InputError(f"out is {found}: expected float32 {result_shape}")
+        elif not (out.flags.c_contiguous and out.flags.writeable):
+            raise InputError("out is not C-contiguous and writeable: expected an array that can be filled in place")
+
+        distinct = list(dict.fromkeys(texts))
+        features, n_tokens = self._embed_distinct(distinct, texts, numbers, words, prompt)
+        if len(distinct) == len(texts):
+            out.reshape(shape)[...] = features
+        else:
+            row = {text: index for index, text in enumerate(distinct)}
+            out.reshape(shape)[...] = features[[row[text] for text in texts]]
+        return out, n_tokens
+
+    def _embed_distinct(
+        self, distinct: list[str], texts: list[str], numbers: list[int], words: list[str], prompt: Prompt
+    ) -> tuple[Features, int]:
+        resolved = self.resolve()
+        setting = (
+            resolved.source_sha256,
+            tuple(sorted((key, str(value)) for key, value in resolved.recipe.items())),
+            prompt.prefix,
+            prompt.suffix,
+            tuple(numbers),
+            tuple(words),
+            self.n_ctx,
+        )
+        # Where a text stands in the user's own list: what an error message has to name.
+        first = {text: index for index, text in reversed(list(enumerate(texts)))}
+        features = np.empty((len(distinct), len(numbers), len(words), self.n_embd), dtype=np.float32)
+        missing: list[int] = []
+        for index, known in enumerate(feature_cache.get(setting, distinct)):
+            if known is None:
+                missing.append(index)
+            else:
+                features[index] = known.reshape(features.shape[1:])
+        n_tokens = n_truncated = 0
+        engine = self._engine()
+        with tqdm(
+            total=len(missing),
+            unit="text",
+            desc="embedding",
+            disable=None if self.progress is None else not self.progress,
+            leave=False,
+        ) as bar:
+            for start in range(0, len(missing), CHUNK):
+                chunk = missing[start : start + CHUNK]
+                block = np.empty((len(chunk), *features.shape[1:]), dtype=np.float32)
+
+                def on_batch(done: int, _: int, start: int = start) -> None:
+                    bar.update(start + done - bar.n)
+
+                summary = engine.embed(
+                    [distinct[index] for index in chunk],
+                    block,
+                    layers=numbers,
+                    poolings=words,
+                    prefix=prompt.prefix,
+                    suffix=prompt.suffix,
+                    truncate=self.on_long == "truncate",
+                    indices=[first[distinct[index]] for index in chunk],
+                    on_progress=on_batch,
+                )
+                features[chunk] = block
+                n_tokens += summary["n_tokens"]
+                n_truncated += summary["n_truncated"]
+        if n_truncated:
+            # A cut text is computed again each time, so that the warning comes each time.
+            warnings.warn(
+                f"{n_truncated} of {len(distinct)} texts are longer than the context and were cut at their end",
+                TruncationWarning,
+                stacklevel=4,
+            )
+        elif missing:
+            feature_cache.put(
+                setting, [distinct[index] for index in missing], features[missing].reshape(len(missing), -1)
+            )
+        return features, n_tokens
+
+    # -- scikit-learn ------------------------------------------------------------------------------------------------
+
+    def fit(self, X: object = None, y: object = None) -> Embedder:
+        """Nothing is learnt; checks the parameters and loads the model."""
+        self._wanted(None, None)
+        Prompt.coerce(self.prompt)
+        return self
+
+    def transform(self, X: Iterable[str]) -> Features:
+        """As :meth:`embed`: float32 ``(n_texts, n_embd)``."""
+        return self.embed(X)
+
+    def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[np.object_]:
+        """``embedding0``, ``embedding1``, ..."""
+        return np.array([f"embedding{index}" for index in range(self.n_embd)], dtype=object)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another machine, or another day, has the model elsewhere.
+        return {key: value for key, value in super().__getstate__().items() if key != "_resolved"}

@@ -1,0 +1,97 @@
+"""The models and contexts that are loaded in this process, shared by every Embedder that asks for the same.
+
+A grid search clones its estimators many times: each clone names its model, and finds it loaded here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import joblib
+
+from fastplr import _core
+from fastplr.model_store import ResolvedModel
+
+__all__ = ["clear_engines", "default_threads", "get_engine"]
+
+#: Models kept loaded at once; the least recently used goes first. Two let a comparison of two models alternate.
+MAX_MODELS = 2
+#: Contexts kept at once, over all models.
+MAX_ENGINES = 4
+
+_lock = threading.RLock()
+_models: OrderedDict[tuple[Any, ...], _core.Model] = OrderedDict()
+_engines: OrderedDict[tuple[Any, ...], _core.Embedder] = OrderedDict()
+_logger = logging.getLogger("fastplr.llama")
+
+
+def _new_lock_in_child() -> None:
+    # Another thread may have held the lock at the moment of the fork.
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock_in_child)
+
+
+def default_threads() -> int:
+    """Cores that this process may use: the machine's, less what affinity and cgroup limits take away."""
+    return int(joblib.cpu_count())
+
+
+def _set_log_level() -> None:
+    levels = ((logging.DEBUG, 1), (logging.INFO, 2), (logging.WARNING, 3))
+    wanted = _logger.getEffectiveLevel()
+    _core.set_log_level(next((native for level, native in levels if wanted <= level), 4))
+
+
+def get_engine(
+    resolved: ResolvedModel, *, n_ctx: int, n_batch: int, n_threads: int, n_gpu_layers: int
+) -> _core.Embedder:
+    """The engine of this model with these settings, loaded on first use.
+
+    Args:
+        resolved: The model file and its identity.
+        n_ctx: Longest input in tokens; 0 means the model's own limit.
+        n_batch: Tokens computed at once.
+        n_threads: Threads of computation.
+        n_gpu_layers: Layers on an accelerator.
+
+    Raises:
+        ModelError, UnsupportedArchitecture, InputError: As the native core raises them.
+    """
+    status = resolved.path.stat() if resolved.path.exists() else None
+    stamp = None if status is None else (status.st_size, status.st_mtime_ns)
+    model_key = (os.path.realpath(resolved.path), stamp, n_gpu_layers)
+    engine_key = (*model_key, n_ctx, n_batch, n_threads)
+    with _lock:
+        _set_log_level()
+        model = _models.get(model_key)
+        if model is None:
+            model = _core.Model(os.fspath(resolved.path), n_gpu_layers=n_gpu_layers)
+            _models[model_key] = model
+            while len(_models) > MAX_MODELS:
+                dropped, _ = _models.popitem(last=False)
+                for key in [key for key in _engines if key[: len(dropped)] == dropped]:
+                    del _engines[key]
+        _models.move_to_end(model_key)
+        engine = _engines.get(engine_key)
+        if engine is None:
+            engine = _core.Embedder(model, n_ctx=n_ctx, n_batch=n_batch, n_threads=n_threads)
+            _engines[engine_key] = engine
+            while len(_engines) > MAX_ENGINES:
+                _engines.popitem(last=False)
+        _engines.move_to_end(engine_key)
+        return engine
+
+
+def clear_engines() -> None:
+    """Let go of every loaded model; those that an Embedder is computing with stay until it is done."""
+    with _lock:
+        _engines.clear()
+        _models.clear()

@@ -1,0 +1,60 @@
+"""The exceptions and warnings of fastplr.
+
+Every error derives from :class:`FastplrError` and, where one fits, from the built-in class that Python code expects
+(``ValueError`` for bad input, ``MemoryError`` for memory). Messages name the offending value and what was expected.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClassifierFileError",
+    "ContextMemoryError",
+    "FastplrError",
+    "InputError",
+    "ModelError",
+    "ModelMismatch",
+    "NotConverged",
+    "TruncationWarning",
+    "UnsupportedArchitecture",
+    "UnsupportedCPU",
+]
+
+
+class FastplrError(Exception):
+    """Base class of all errors raised by fastplr."""
+
+
+class InputError(FastplrError, ValueError):
+    """An argument, a text, a label or a table that cannot be used."""
+
+
+class ModelError(FastplrError):
+    """A model that is unknown, missing, damaged or cannot be loaded."""
+
+
+class UnsupportedArchitecture(ModelError):
+    """A sound model file whose architecture has no hidden states that fastplr can reach."""
+
+
+class ClassifierFileError(FastplrError):
+    """A classifier file that is missing, damaged, cut short or from a newer version."""
+
+
+class ModelMismatch(FastplrError):
+    """A classifier that was trained on another model than the one offered."""
+
+
+class ContextMemoryError(FastplrError, MemoryError):
+    """The context could not be allocated; the message says the size asked for."""
+
+
+class UnsupportedCPU(FastplrError, ImportError):
+    """This build of fastplr needs CPU instructions that this machine lacks."""
+
+
+class NotConverged(UserWarning):
+    """The solver stopped before the duality gap fell below the tolerance."""
+
+
+class TruncationWarning(UserWarning):
+    """Texts longer than the context were cut (``on_long="truncate"``); the message counts them."""

@@ -1,0 +1,57 @@
+"""Features that were computed in this process, so that a grid search or a cross-validation embeds each text once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from cachetools import LRUCache
+
+__all__ = ["FeatureCache", "feature_cache"]
+
+Row = npt.NDArray[np.float32]
+
+#: What an entry takes beside its numbers: array object, key, text, two dictionary slots (sys.getsizeof, CPython 3.11).
+ENTRY_OVERHEAD = 500
+
+
+class FeatureCache:
+    """Rows of features by (what they were computed with, text); the least recently used go first.
+
+    Args:
+        max_bytes: Memory for all rows together.
+    """
+
+    def __init__(self, max_bytes: int = 256 << 20) -> None:
+        self.max_bytes = max_bytes
+        self._rows: LRUCache[Hashable, Row] = LRUCache(max_bytes, getsizeof=lambda row: row.nbytes + ENTRY_OVERHEAD)
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._new_lock)
+
+    def _new_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def get(self, setting: Hashable, texts: Sequence[str]) -> list[Row | None]:
+        """The row of each text, None where it is not here."""
+        with self._lock:
+            return [self._rows.get((setting, text)) for text in texts]
+
+    def put(self, setting: Hashable, texts: Sequence[str], features: Row) -> None:
+        """Keep ``features[i]`` for ``texts[i]``. A corpus that would push out most of the rest is not kept."""
+        if features.nbytes > self.max_bytes // 4:
+            return
+        with self._lock:
+            for text, row in zip(texts, features, strict=True):
+                self._rows[setting, text] = row.copy()
+
+    def clear(self) -> None:
+        """Forget every row."""
+        with self._lock:
+            self._rows.clear()
+
+
+feature_cache = FeatureCache()

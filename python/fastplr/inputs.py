@@ -1,0 +1,108 @@
+"""Texts and labels as users bring them: lists, arrays, columns of data frames, generators."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastplr import _core
+from fastplr.errors import InputError
+
+__all__ = ["as_labels", "as_texts", "encode_labels"]
+
+
+def _items(values: object, what: str) -> list[Any]:
+    """The elements of a one-dimensional collection; a str or a mapping is a mistake, not a collection of texts."""
+    if isinstance(values, str | bytes | Mapping):
+        raise InputError(f"{what} is a single {type(values).__name__}, {values!r:.80}: expected a list or a column")
+    shape = getattr(values, "shape", None)
+    if isinstance(shape, tuple) and len(shape) != 1:
+        raise InputError(f"{what} has the shape {shape}: expected one dimension, (n_texts,)")
+    if not isinstance(values, Iterable):
+        raise InputError(f"{what} is {values!r:.80} of type {type(values).__name__}: expected a list or a column")
+    return list(values)
+
+
+def as_texts(texts: object) -> list[str]:
+    """A list of str from any one-dimensional collection.
+
+    Raises:
+        InputError: Not a collection, no texts at all, an element that is not a str, is empty or blank, holds a NUL
+            byte, or is not valid Unicode (lone surrogates, as left by ``errors="surrogateescape"``).
+    """
+    items = _items(texts, "texts")
+    if not items:
+        raise InputError("texts is empty: expected at least one text")
+    for index, item in enumerate(items):
+        if not isinstance(item, str):
+            raise InputError(f"texts[{index}] is {item!r:.80} of type {type(item).__name__}: expected a str")
+        if not item.isascii():
+            try:
+                item.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"texts[{index}] is not valid Unicode: the character {item[error.start]!r} at {error.start} is"
+                    " half of a surrogate pair (was the file read with the wrong encoding?)"
+                ) from None
+        items[index] = str(item)  # numpy.str_ and other subclasses
+    _core.check_texts(items)
+    return items
+
+
+def as_labels(labels: object, n_texts: int) -> list[Hashable]:
+    """A list of `n_texts` hashable labels; NumPy scalars become the Python values they hold.
+
+    Raises:
+        InputError: Not a collection, another length than the texts, a label that is missing (None, NaN) or not
+            hashable.
+    """
+    if isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    items = _items(labels, "labels")
+    if len(items) != n_texts:
+        raise InputError(f"{n_texts} texts but {len(items)} labels: expected as many labels as texts")
+    for index, item in enumerate(items):
+        value = item.item() if isinstance(item, np.generic) else item
+        missing = value is None or (isinstance(value, float) and math.isnan(value))
+        if missing or type(value).__name__ in {"NAType", "NaTType"}:
+            raise InputError(f"labels[{index}] is {item!r}: expected a label for every text")
+        try:
+            hash(value)
+        except TypeError:
+            raise InputError(f"labels[{index}] is {item!r:.80}: expected something hashable (str, int, bool)") from None
+        items[index] = value
+    return items
+
+
+def encode_labels(labels: list[Hashable], given: object) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
+    """Classes, in sorted order where they can be sorted and in order of appearance otherwise, and each label's class.
+
+    The classes have the dtype of `given` where that is a NumPy array of plain values, the dtype that NumPy gives to the
+    labels where they are all of one kind, and ``object`` otherwise, so that they come back as they went in.
+
+    Raises:
+        InputError: Fewer than two classes.
+    """
+    distinct = list(dict.fromkeys(labels))
+    with contextlib.suppress(TypeError):
+        distinct.sort()  # type: ignore[call-arg]
+    if len(distinct) < 2:
+        raise InputError(f"all {len(labels)} labels are {distinct[0]!r}: expected at least two classes")
+    code = {label: index for index, label in enumerate(distinct)}
+    codes = np.fromiter((code[label] for label in labels), dtype=np.int32, count=len(labels))
+    kinds = {type(label) for label in distinct}
+    given_dtype = getattr(given, "dtype", None)
+    if isinstance(given_dtype, np.dtype) and given_dtype.kind in "biufUS":
+        return np.array(distinct, dtype=given_dtype), codes
+    if len(kinds) == 1 and kinds <= {str, int, bool, float}:
+        plain = np.array(distinct)
+        if plain.dtype.kind in "biufU" and plain.tolist() == distinct:
+            return plain, codes
+    classes = np.empty(len(distinct), dtype=object)
+    classes[:] = distinct
+    return classes, codes

@@ -1,0 +1,481 @@
+"""L2-penalised logistic regression for few rows and many features, with scikit-learn's interface."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import StratifiedKFold, check_cv
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastplr import _core
+from fastplr.errors import InputError, NotConverged
+
+__all__ = ["LogisticRegression", "PathResult"]
+
+Floats = npt.NDArray[np.float64]
+RowNumbers = npt.NDArray[np.int64]
+Folds = list[tuple[RowNumbers, RowNumbers]]
+
+_SCORINGS = ("neg_log_loss", "accuracy", "balanced_accuracy", "f1_macro")
+_SELECTIONS = ("best", "1se")
+_SOLVERS = ("auto", "gram", "primal")
+
+
+@dataclass(frozen=True, eq=False)
+class PathResult:
+    """Fits of the same rows for several penalties, in the order of ``Cs``.
+
+    Attributes:
+        Cs: Inverse penalties, ``(n_Cs,)``.
+        coef: Coefficients, ``(n_Cs, 1, n_features)`` for two classes, else ``(n_Cs, n_classes, n_features)``.
+        intercept: ``(n_Cs, 1)`` or ``(n_Cs, n_classes)``.
+        objective: ``sum_i w_i log-loss_i + ||coef||^2 / (2 C)``, ``(n_Cs,)``.
+        gap: Relative duality gap reached, ``(n_Cs,)``; see :class:`LogisticRegression`.
+        n_iter: Newton iterations, ``(n_Cs,)``.
+        converged: Whether the gap fell below the tolerance, ``(n_Cs,)``.
+        classes: The labels, in the order of the rows of ``coef``.
+    """
+
+    Cs: Floats
+    coef: Floats
+    intercept: Floats
+    objective: Floats
+    gap: Floats
+    n_iter: npt.NDArray[np.int64]
+    converged: npt.NDArray[np.bool_]
+    classes: npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _TrainingData:
+    features: npt.NDArray[Any]
+    codes: npt.NDArray[np.int32]
+    classes: npt.NDArray[Any]
+    sample_weight: Floats
+    weights: Floats  # sample weights times class weights
+
+
+class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Penalised logistic regression by Newton's method, on the Gram matrix (few rows) or in primal form.
+
+    Minimises ``sum_i w_i log-loss_i + ||coef||^2 / (2 C)``, scikit-learn's objective, with an unpenalised
+    intercept; more than two classes make a symmetric softmax whose intercepts sum to zero. A fit stops when
+    its duality gap, a proven bound on how far the objective is above its minimum, is at most ``tol`` times
+    the objective; one more Newton step then squares the error.
+
+    Args:
+        C: Inverse strength of the penalty, > 0. ``math.inf`` means none: the certificate is then the norm of
+            the gradient (relative to its size at ``coef = 0`` if no two rows cancelled), and data that a
+            hyperplane separates, for which no optimum exists, end with ``converged_`` False and ``gap_``
+            infinite. ``"auto"`` chooses among ``Cs`` by cross-validation.
+        Cs: Penalties for ``"auto"`` and :meth:`path`: their values, or their number on a logarithmic grid
+            from 1e-4 to 1e4.
+        cv: Folds of the choice. A number makes stratified folds, shuffled with ``random_state``; where a
+            class has fewer rows the number is reduced to that, with a warning. The row of a class that has
+            only one is in the training part of every fold and is never scored, with a warning; where fewer
+            than two classes have two rows nothing can be chosen, and C is 1.0, with a warning. ``"loo"``
+            leaves out one row at a time (not for ``balanced_accuracy`` and ``f1_macro``). Also a scikit-learn
+            splitter, or an iterable of pairs (training rows, scored rows).
+        scoring: ``"neg_log_loss"``, ``"accuracy"``, ``"balanced_accuracy"`` or ``"f1_macro"``, with sample
+            weights but without class weights.
+        selection: ``"best"`` takes the C of best mean score (the smallest of equals), ``"1se"`` the smallest
+            C whose mean score is within one standard error over the folds of that.
+        tol: Relative duality gap to reach, > 0.
+        max_iter: Most Newton iterations for one penalty, >= 1.
+        class_weight: None, ``"balanced"`` (classes count alike; computed once from all rows, also for the
+            folds), or a weight for each label; labels left out have weight 1.
+        fit_intercept: Whether there is an intercept.
+        solver: ``"gram"`` solves systems in the rows, ``"primal"`` in the features; ``"auto"`` takes the
+            smaller.
+        random_state: Seed of the folds.
+        n_threads: Threads for the Gram matrix and the folds. Default: the cores that this process may use.
+
+    Attributes:
+        coef_: float64 ``(1, n_features)`` for two classes (of ``classes_[1]``), else ``(n_classes,
+            n_features)``.
+        intercept_: float64 ``(1,)`` or ``(n_classes,)``.
+        classes_: The labels, sorted.
+        C_: The C in use.
+        lambda_: ``1 / C_``.
+        Cs_: The candidates, ascending; only ``C`` where it was given.
+        cv_scores_: Scores of held-out rows, float64 ``(n_folds, n_Cs)``; None where ``C`` was given or could
+            not be chosen.
+        n_iter_: Newton iterations of the final fit.
+        gap_: Its relative duality gap.
+        converged_: Whether that is at most ``tol``.
+        n_features_in_, feature_names_in_: As in scikit-learn.
+
+    Raises:
+        InputError: For features, labels, weights or parameters that cannot be used; it is a ``ValueError``.
+
+    Warns:
+        NotConverged: The fit ended before its certificate held; the message says the gap.
+
+    Example:
+        >>> import numpy as np
+        >>> from fastplr import LogisticRegression
+        >>> X = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [4.0, 3.0, 0.0], [3.0, 5.0, 1.0]])
+        >>> LogisticRegression(C=1.0).fit(X, ["low", "low", "high", "high"]).predict([[3.0, 4.0, 1.0]])
+        array(['high'], dtype='<U4')
+    """
+
+    def __init__(
+        self,
+        C: float | Literal["auto"] = 1.0,
+        *,
+        Cs: int | Iterable[float] = 20,
+        cv: Any = 10,
+        scoring: Literal["neg_log_loss", "accuracy", "balanced_accuracy", "f1_macro"] = "neg_log_loss",
+        selection: Literal["best", "1se"] = "best",
+        tol: float = 1e-8,
+        max_iter: int = 100,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        fit_intercept: bool = True,
+        solver: Literal["auto", "gram", "primal"] = "auto",
+        random_state: Any = None,
+        n_threads: int | None = None,
+    ) -> None:
+        self.C = C
+        self.Cs = Cs
+        self.cv = cv
+        self.scoring = scoring
+        self.selection = selection
+        self.tol = tol
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.random_state = random_state
+        self.n_threads = n_threads
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
+        """Fits the model.
+
+        Args:
+            X: Features, float32 or float64 ``(n_rows, n_features)`` in any memory layout, dense and finite.
+                Other number types are converted.
+            y: Labels ``(n_rows,)`` of any kind that scikit-learn accepts, at least two different ones.
+            sample_weight: ``(n_rows,)``, finite and >= 0; a row of weight 0 counts as absent.
+
+        Raises:
+            InputError: See the class.
+        """
+        settings = self._checked_settings()
+        data = self._training_data(X, y, sample_weight)
+        C = _checked_C(self.C)
+        scores: Floats | None = None
+        if C is None:
+            Cs = _checked_Cs(self.Cs)
+            folds = self._folds(data)
+            if folds:
+                fit, scores, selected, n_unconverged = _core.fit_cross_validated_logistic(
+                    data.features,
+                    data.codes,
+                    len(data.classes),
+                    weights=data.weights,
+                    lambdas=1.0 / Cs,
+                    folds=folds,
+                    score_weights=data.sample_weight,
+                    scoring=self.scoring,
+                    selection=self.selection,
+                    polish=True,
+                    **settings,
+                )
+                C = float(Cs[selected])
+                if n_unconverged:
+                    warnings.warn(
+                        f"{n_unconverged} of {len(folds) * len(Cs)} cross-validation fits did not reach a "
+                        f"relative duality gap of {self.tol:g}: increase max_iter or drop the largest Cs",
+                        NotConverged,
+                        stacklevel=2,
+                    )
+            else:
+                C = 1.0
+        else:
+            Cs = np.array([C])
+        if scores is None:
+            (fit,) = self._fit_path(data, np.array([C]), settings)
+        if not fit.converged:
+            self._warn_not_converged(C, fit)
+        self.classes_ = data.classes
+        self.coef_ = fit.coefficients
+        self.intercept_ = fit.intercepts
+        self.C_ = C
+        self.lambda_ = 1.0 / C
+        self.Cs_ = Cs
+        self.cv_scores_ = scores
+        self.n_iter_ = fit.n_iter
+        self.gap_ = fit.gap
+        self.converged_ = fit.converged
+        return self
+
+    def path(self, X: Any, y: Any, Cs: int | Iterable[float] | None = None, sample_weight: Any = None) -> PathResult:
+        """Fits every penalty, from the strongest to the weakest, each started at the one before.
+
+        Leaves the estimator as it is, apart from ``n_features_in_`` and ``feature_names_in_``.
+
+        Args:
+            X, y, sample_weight: As in :meth:`fit`.
+            Cs: As the parameter of the class, which is the default; values are kept in the order given.
+
+        Raises:
+            InputError: See the class.
+        """
+        settings = self._checked_settings()
+        values = _checked_Cs(self.Cs if Cs is None else Cs, keep_order=True)
+        data = self._training_data(X, y, sample_weight)
+        fits = self._fit_path(data, values, settings)
+        worst = max((fit for fit in fits if not fit.converged), key=lambda fit: fit.gap, default=None)
+        if worst is not None:
+            self._warn_not_converged(float(values[fits.index(worst)]), worst)
+        return PathResult(
+            Cs=values,
+            coef=np.stack([fit.coefficients for fit in fits]),
+            intercept=np.stack([fit.intercepts for fit in fits]),
+            objective=np.array([fit.objective for fit in fits]),
+            gap=np.array([fit.gap for fit in fits]),
+            n_iter=np.array([fit.n_iter for fit in fits], dtype=np.int64),
+            converged=np.array([fit.converged for fit in fits], dtype=np.bool_),
+            classes=data.classes,
+        )
+
+    def decision_function(self, X: Any) -> Floats:
+        """Logits: ``(n_rows,)`` of ``classes_[1]`` for two classes, else ``(n_rows, n_classes)``."""
+        check_is_fitted(self)
+        with _input_errors():
+            X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        logits: Floats = np.asarray(X @ self.coef_.T + self.intercept_, dtype=np.float64)
+        return logits[:, 0] if logits.shape[1] == 1 else logits
+
+    def predict_log_proba(self, X: Any) -> Floats:
+        """Logarithms of the class probabilities, ``(n_rows, n_classes)``."""
+        logits = self.decision_function(X)
+        if logits.ndim == 1:
+            logits = np.column_stack([np.zeros_like(logits), logits])
+        return np.asarray(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Class probabilities, ``(n_rows, n_classes)``."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """The most probable label of each row, ``(n_rows,)``."""
+        logits = self.decision_function(X)
+        codes = (logits > 0).astype(np.intp) if logits.ndim == 1 else logits.argmax(axis=1)
+        labels: npt.NDArray[Any] = self.classes_[codes]
+        return labels
+
+    def _checked_settings(self) -> dict[str, Any]:
+        for name, known in (("scoring", _SCORINGS), ("selection", _SELECTIONS), ("solver", _SOLVERS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise InputError(f"{name} is {value!r}: expected one of {', '.join(map(repr, known))}")
+        if not _is_number(self.tol) or not 0 < self.tol < math.inf:
+            raise InputError(f"tol is {self.tol!r}: expected a finite number > 0")
+        if not _is_whole(self.max_iter) or self.max_iter < 1:
+            raise InputError(f"max_iter is {self.max_iter!r}: expected a whole number >= 1")
+        if self.n_threads is not None and (not _is_whole(self.n_threads) or self.n_threads < 1):
+            raise InputError(f"n_threads is {self.n_threads!r}: expected a whole number >= 1, or None")
+        return {
+            "tol": float(self.tol),
+            "max_iter": int(self.max_iter),
+            "fit_intercept": bool(self.fit_intercept),
+            "solver": self.solver,
+            "n_threads": _usable_cores() if self.n_threads is None else int(self.n_threads),
+        }
+
+    def _training_data(self, X: Any, y: Any, sample_weight: Any) -> _TrainingData:
+        with _input_errors():
+            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+            check_classification_targets(y)
+            classes, inverse = np.unique(y, return_inverse=True)
+            weight: Floats = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        if len(classes) < 2:
+            raise InputError(f"y holds one class only, {_plain(classes[0])!r}: at least two classes are needed")
+        negative = np.flatnonzero(weight < 0)
+        if len(negative):
+            row = int(negative[0])
+            raise InputError(f"sample_weight[{row}] is {weight[row]}: expected a finite number >= 0")
+        if not weight.any():
+            raise InputError("sample_weight is zero for all rows: expected a positive sum")
+        codes: npt.NDArray[np.int32] = inverse.astype(np.int32).reshape(-1)
+        weights: Floats = weight * _class_weights(self.class_weight, classes, codes, weight)[codes]
+        empty = np.flatnonzero(np.bincount(codes, weights=weights, minlength=len(classes)) <= 0)
+        if len(empty):
+            raise InputError(
+                f"class {_plain(classes[empty[0]])!r} has no row of positive weight: every class needs one"
+            )
+        if not X.flags.aligned or any(stride % X.itemsize for stride in X.strides):
+            X = X.copy()
+        return _TrainingData(X, codes, classes, weight, weights)
+
+    def _fit_path(self, data: _TrainingData, Cs: Floats, settings: dict[str, Any]) -> list[_core.LogisticFit]:
+        return _core.fit_logistic_path(
+            data.features,
+            data.codes,
+            len(data.classes),
+            weights=data.weights,
+            lambdas=1.0 / Cs,
+            polish=True,
+            **settings,
+        )
+
+    def _folds(self, data: _TrainingData) -> Folds:
+        """Folds for the choice of C; none where the rows allow no choice (with a warning)."""
+        if self.cv == "loo" if isinstance(self.cv, str) else _is_whole(self.cv):
+            return self._own_folds(data)
+        if isinstance(self.cv, str | numbers.Number | None):
+            raise InputError(f"cv is {self.cv!r}: expected a whole number >= 2, 'loo', a splitter or splits")
+        with _input_errors():
+            splits = check_cv(self.cv, data.codes, classifier=True).split(data.features, data.codes)
+            folds = [(_row_numbers(train), _row_numbers(test)) for train, test in splits]
+        if not folds:
+            raise InputError("cv makes no folds: expected at least one")
+        return folds
+
+    def _own_folds(self, data: _TrainingData) -> Folds:
+        # Rows of weight 0 count as absent: folds are made of the others.
+        rows = np.flatnonzero(data.weights > 0)
+        counts = np.bincount(data.codes[rows], minlength=len(data.classes))
+        repeated = counts >= 2
+        loo = isinstance(self.cv, str)
+        if loo and self.scoring in ("balanced_accuracy", "f1_macro"):
+            raise InputError(f"scoring={self.scoring!r} needs folds of several rows: not possible with cv='loo'")
+        if not loo and self.cv < 2:
+            raise InputError(f"cv is {self.cv!r}: expected at least 2 folds")
+        if repeated.sum() < 2:
+            warnings.warn(
+                "C='auto' needs two classes with two rows each to choose by cross-validation: C=1.0 is used",
+                stacklevel=4,
+            )
+            return []
+        if not repeated.all():
+            warnings.warn(
+                f"{int((~repeated).sum())} of {len(counts)} classes have a single row, which no fold "
+                "can score: it is trained on in every fold",
+                stacklevel=4,
+            )
+        scored = rows[repeated[data.codes[rows]]]
+        if loo:
+            return [(rows[rows != row], np.array([row])) for row in scored]
+        n_folds = int(min(self.cv, counts[repeated].min()))
+        if n_folds < self.cv:
+            warnings.warn(
+                f"cv={self.cv} folds, but the smallest class with at least two rows has {n_folds}: "
+                f"{n_folds} folds are used",
+                stacklevel=4,
+            )
+        with _input_errors():
+            splitter = StratifiedKFold(n_folds, shuffle=True, random_state=self.random_state)
+            tests = [scored[test] for _, test in splitter.split(scored, data.codes[scored])]
+        return [(np.setdiff1d(rows, test, assume_unique=True), test) for test in tests]
+
+    def _warn_not_converged(self, C: float, fit: _core.LogisticFit) -> None:
+        if math.isinf(C) and math.isinf(fit.gap):
+            reason = "the classes can be separated, so that without a penalty there is no optimum: use a finite C"
+        else:
+            measure = "gradient norm" if math.isinf(C) else "duality gap"
+            reason = (
+                f"the relative {measure} is {fit.gap:.2g} after {fit.n_iter} iterations, tol is "
+                f"{self.tol:g}: increase max_iter (or tol, where rounding stops progress)"
+            )
+        warnings.warn(f"LogisticRegression with C={C:g} did not converge: {reason}", NotConverged, stacklevel=3)
+
+
+@contextmanager
+def _input_errors() -> Iterator[None]:
+    """Turns scikit-learn's complaints about input into ours; both are a ValueError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    except TypeError as error:
+        if "parse" not in str(error):
+            raise
+        raise InputError(f"sparse input is not supported: pass a dense array ({error})") from error
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _row_numbers(rows: Any) -> RowNumbers:
+    array = np.asarray(rows)
+    return np.flatnonzero(array) if array.dtype == np.bool_ else array.astype(np.int64)
+
+
+def _checked_C(C: Any) -> float | None:
+    """C as a float, None for "auto"."""
+    if isinstance(C, str) and C == "auto":
+        return None
+    # 1 / C must not overflow, which it does for the very smallest numbers.
+    if not _is_number(C) or not C > 0 or math.isinf(1.0 / float(C)):
+        raise InputError(f"C is {C!r}: expected a number > 0, infinity, or 'auto'")
+    return float(C)
+
+
+def _checked_Cs(Cs: Any, *, keep_order: bool = False) -> Floats:
+    if _is_whole(Cs):
+        if Cs < 1:
+            raise InputError(f"Cs is {Cs!r}: expected at least 1 penalty")
+        return np.logspace(-4, 4, int(Cs))
+    try:
+        values = np.asarray(Cs if isinstance(Cs, np.ndarray) else list(Cs), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Cs is {Cs!r}: expected a number of penalties or their values") from error
+    if values.ndim != 1 or len(values) == 0:
+        raise InputError(f"Cs has the shape {values.shape}: expected one dimension and at least one value")
+    for value in values:
+        _checked_C(float(value))
+    return values if keep_order else np.unique(values)
+
+
+def _class_weights(
+    class_weight: Any, classes: npt.NDArray[Any], codes: npt.NDArray[np.int32], sample_weight: Floats
+) -> Floats:
+    """One factor for each class."""
+    factors = np.ones(len(classes))
+    if class_weight is None:
+        return factors
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        totals = np.bincount(codes, weights=sample_weight, minlength=len(classes))
+        np.divide(sample_weight.sum() / len(classes), totals, out=factors, where=totals > 0)
+        return factors
+    if not isinstance(class_weight, Mapping):
+        raise InputError(f"class_weight is {class_weight!r}: expected None, 'balanced' or a weight for each label")
+    position = {_plain(label): k for k, label in enumerate(classes)}
+    for label, weight in class_weight.items():
+        if _plain(label) not in position:
+            known = ", ".join(repr(known) for known in list(position)[:20])
+            raise InputError(f"class_weight names the class {label!r}, which is not among the labels: {known}")
+        if not _is_number(weight) or not 0 <= weight < math.inf:
+            raise InputError(f"class_weight[{label!r}] is {weight!r}: expected a finite number >= 0")
+        factors[position[_plain(label)]] = float(weight)
+    return factors

@@ -1,0 +1,101 @@
+"""Fixtures that many test files share: tiny models, and the real task data where it is there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tiny_models import TinyModel, write_tiny_bert, write_tiny_llama
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """Llama, 4 layers, width 64, F32, byte-level BPE, no BOS: position 0 is the text's own first token."""
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "llama.gguf")
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_bos(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """The same model (same weights) whose file asks for BOS: position 0 belongs to no text."""
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "llama-bos.gguf", add_bos=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_spm(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """Llama with a SentencePiece vocabulary: BOS, a space put before the text, bytes for rare characters."""
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "spm.gguf", tokenizer="spm")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """BERT encoder, 3 layers, width 64, F32, WordPiece, mean pooling in its metadata."""
+    return write_tiny_bert(tmp_path_factory.mktemp("tiny") / "bert.gguf")
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """A labelled task: ``task`` is its entry in tasks.json (title, labels, prefix, suffix, ...)."""
+
+    task: dict[str, Any]
+    train_texts: list[str]
+    train_labels: list[str]
+    test_texts: list[str]
+    test_labels: list[str]
+
+    def draw(self, *, n_per_class: int, n_test: int, seed: int) -> tuple[list[str], list[str], list[str], list[str]]:
+        """Texts and labels of ``n_per_class`` training rows a class, then of ``n_test`` test rows.
+
+        Raises:
+            ValueError: fewer rows than asked for.
+        """
+        rng = np.random.default_rng(seed)
+        train: list[int] = []
+        for label in self.task["labels"]:
+            of_class = [i for i, row_label in enumerate(self.train_labels) if row_label == label]
+            train += rng.choice(of_class, n_per_class, replace=False).tolist()
+        rng.shuffle(train)
+        test = rng.choice(len(self.test_texts), n_test, replace=False).tolist()
+        return (
+            [self.train_texts[i] for i in train],
+            [self.train_labels[i] for i in train],
+            [self.test_texts[i] for i in test],
+            [self.test_labels[i] for i in test],
+        )
+
+
+@pytest.fixture(scope="session")
+def tasks_dir() -> Path:
+    """Folder of the labelled tasks: FASTPLR_TASKS, else ../shared/data/tasks; skips the test without."""
+    folder = Path(os.environ.get("FASTPLR_TASKS") or REPOSITORY.parent / "shared" / "data" / "tasks")
+    if not (folder / "tasks.json").is_file():
+        pytest.skip(f"no labelled tasks in {folder}; set FASTPLR_TASKS to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def load_task(tasks_dir: Path) -> Callable[[str], TaskRows]:
+    """``load_task(name)`` reads one task, for instance ``load_task("sst2")``."""
+    tasks = {task["name"]: task for task in json.loads((tasks_dir / "tasks.json").read_text("utf-8"))["tasks"]}
+
+    def load(name: str) -> TaskRows:
+        train_texts, train_labels = _read_rows(tasks_dir / name / "train.csv")
+        test_texts, test_labels = _read_rows(tasks_dir / name / "test.csv")
+        return TaskRows(tasks[name], train_texts, train_labels, test_texts, test_labels)
+
+    return load
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row["text"] for row in rows], [row["label"] for row in rows]

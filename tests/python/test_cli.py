@@ -1,0 +1,393 @@
+"""The command line does what the Python API does, and says in one line what it cannot do."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastplr
+from fastplr.cli import main
+from fastplr.demo import load_demo
+from fastplr.tables import read_table, write_table
+from tiny_models import TinyModel
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """``run("info", FILE)`` gives standard output, ``run(..., code=1)`` standard error of a failure."""
+
+    def run_command(*arguments: object, code: int = 0) -> str:
+        found = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert found == code, err
+        if code:
+            assert out == ""
+            return err
+        return out
+
+    return run_command
+
+
+@pytest.fixture
+def train_csv(tmp_path: Path) -> Path:
+    texts, labels = load_demo()
+    write_table(tmp_path / "train.csv", {"id": range(60), "text": texts[:60], "label": labels[:60]})
+    return tmp_path / "train.csv"
+
+
+@pytest.fixture
+def new_csv(tmp_path: Path) -> Path:
+    texts, labels = load_demo()
+    texts[61] += '\na second line, with "quotes"'
+    write_table(tmp_path / "new.csv", {"id": range(8), "text": texts[60:68], "label": labels[60:68]})
+    return tmp_path / "new.csv"
+
+
+@pytest.fixture
+def fitted(run: Run, train_csv: Path, tiny_llama: TinyModel) -> Path:
+    path = train_csv.with_name("fitted.plr")
+    run(*FIT, train_csv, "-o", path, "--model", tiny_llama.path, "--C", "0.1", "--quiet")
+    return path
+
+
+FIT = ("fit", "--text", "text", "--label", "label")
+
+
+def csv_rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+
+
+# -- fit and predict --
+
+
+def test_fit_and_predict_agree_with_python(
+    run: Run, train_csv: Path, new_csv: Path, tiny_llama: TinyModel, tmp_path: Path
+) -> None:
+    options = ["--instruction", "Which desk?", "--layer", "3", "--pooling", "mean_all", "--C", "0.1"]
+    options += ["--class-weight", "balanced", "--threads", "1"]
+    out = run(*FIT, train_csv, "-o", tmp_path / "a.plr", "--model", tiny_llama.path, *options)
+    assert "60 in 3 classes: complaint" in out
+    assert "layer 3, mean_all pooling" in out
+
+    train, new = read_table(train_csv), read_table(new_csv)
+    classifier = fastplr.fit(
+        train.texts("text"),
+        train.labels("label"),
+        model=tiny_llama.path,
+        prompt=fastplr.Prompt(instruction="Which desk?"),
+        layer=3,
+        pooling="mean_all",
+        C=0.1,
+        class_weight="balanced",
+        n_threads=1,
+    )
+    probabilities = classifier.predict_proba(new.texts("text"))
+    rows = csv_rows(run("predict", tmp_path / "a.plr", new_csv, "--text", "text"))
+    assert list(rows[0]) == ["text", "label", "p_complaint", "p_fraud", "p_service"]
+    assert [row["text"] for row in rows] == new.texts("text")
+    assert [row["label"] for row in rows] == classifier.predict(new.texts("text")).tolist()
+    found = np.array([[float(row[f"p_{label}"]) for label in classifier.classes_] for row in rows])
+    np.testing.assert_allclose(found, probabilities, rtol=1e-4, atol=1e-6)
+
+
+def test_fit_reports_as_json(run: Run, train_csv: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:
+    out = run(*FIT, train_csv, "-o", tmp_path / "a.plr", "--model", tiny_llama.path, "--json")
+    report = json.loads(out)
+    labels = [row["label"] for row in csv_rows(train_csv.read_text("utf-8"))]
+    assert {entry["label"]: entry["count"] for entry in report["classes"]} == {
+        label: labels.count(label) for label in set(labels)
+    }
+    assert report["layer"] == tiny_llama.n_layer // 2
+    assert report["pooling"] == "mean"
+    assert report["cv"]["n_folds"] == 10
+    assert 0 <= report["cv"]["accuracy"] <= 1
+    assert report["file_bytes"] == (tmp_path / "a.plr").stat().st_size
+
+
+def test_fit_says_how_the_penalty_was_chosen_and_quiet_says_nothing(
+    run: Run, train_csv: Path, tiny_llama: TinyModel, tmp_path: Path
+) -> None:
+    fit = (*FIT, train_csv, "-o", tmp_path / "a.plr", "--model", tiny_llama.path)
+    out = run(*fit)
+    assert "by 10-fold cross-validation: log-loss " in out
+    log_loss = float(out.split("log-loss ")[1].split(",")[0])
+    assert log_loss > 0
+    assert run(*fit, "--C", "1", "--quiet") == ""
+    assert json.loads(run(*fit, "--C", "inf", "--json"))["C"] == "inf"
+
+
+def test_prompt_options(run: Run, train_csv: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:
+    fit = (*FIT, train_csv, "-o", tmp_path / "a.plr", "--model", tiny_llama.path, "--C", "1", "--quiet")
+    for options, prefix, suffix in (
+        (["--prefix", "Text:", "--suffix", " Desk:"], "Text:", " Desk:"),
+        (["--instruction", "Which desk?"], "Which desk? ", ""),
+        ([], "", ""),
+    ):
+        run(*fit, *options)
+        prompt = fastplr.classifier_file_info(tmp_path / "a.plr")["prompt"]
+        assert (prompt["prefix"], prompt["suffix"]) == (prefix, suffix)
+    assert "--instruction and --prefix" in run(*fit, "--prefix", "a", "--instruction", "b", code=2)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_predict_writes_every_format_and_keeps_columns(
+    run: Run, fitted: Path, new_csv: Path, tmp_path: Path, ending: str
+) -> None:
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    out = tmp_path / f"out{ending}"
+    assert run("predict", fitted, new_csv, "--text", "text", "-o", out, "--keep", "id", "--keep", "label") == ""
+    table, given = read_table(out), read_table(new_csv)
+    assert list(table.columns) == [
+        "id",
+        "input_label",
+        "text",
+        "label",
+        "p_complaint",
+        "p_fraud",
+        "p_service",
+    ]
+    assert table.columns["id"] == given.columns["id"]
+    assert table.columns["input_label"] == given.columns["label"]
+    assert table.columns["text"] == given.columns["text"]
+    assert table.columns["label"] == fastplr.predict(fitted, given.texts("text")).tolist()
+
+
+def test_tables_come_from_standard_input_too(
+    run: Run, fitted: Path, new_csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_file = run("predict", fitted, new_csv, "--text", "text")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(new_csv.read_bytes())))
+    assert run("predict", fitted, "-", "--text", "text") == from_file
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in read_table(new_csv).texts("text"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    assert run("predict", fitted, "-", "--text", "text", "--format", "jsonl") == from_file
+
+
+def test_labels_that_are_numbers_come_back_as_numbers(
+    run: Run, train_csv: Path, tiny_llama: TinyModel, tmp_path: Path
+) -> None:
+    texts = read_table(train_csv).texts("text")
+    write_table(tmp_path / "train.jsonl", {"text": texts, "label": [i % 2 for i in range(len(texts))]})
+    run(*FIT, tmp_path / "train.jsonl", "-o", tmp_path / "a.plr", "--model", tiny_llama.path, "--C", "1", "-q")
+    run("predict", tmp_path / "a.plr", train_csv, "--text", "text", "-o", tmp_path / "out.jsonl")
+    predicted = read_table(tmp_path / "out.jsonl")
+    assert set(map(repr, predicted.columns["label"])) <= {"0", "1"}
+    assert list(predicted.columns) == ["text", "label", "p_0", "p_1"]
+
+
+# -- embed --
+
+
+def test_embed_agrees_with_python_in_every_format(
+    run: Run, new_csv: Path, tiny_llama: TinyModel, tmp_path: Path
+) -> None:
+    embed = (
+        "embed",
+        new_csv,
+        "--text",
+        "text",
+        "--model",
+        tiny_llama.path,
+        "--layer",
+        "-1",
+        "--pooling",
+        "last",
+    )
+    embedder = fastplr.Embedder(tiny_llama.path, layer=-1, pooling="last", prompt="Which desk?")
+    expected = embedder.embed(read_table(new_csv).texts("text"))
+    for name in ("e.npy", "e.csv", "e.jsonl"):
+        assert run(*embed, "--instruction", "Which desk?", "-o", tmp_path / name) == ""
+    np.testing.assert_allclose(np.load(tmp_path / "e.npy"), expected, rtol=1e-5, atol=1e-6)
+    assert np.load(tmp_path / "e.npy").dtype == np.float32
+    table = read_table(tmp_path / "e.csv")
+    assert len(table.columns) == 1 + tiny_llama.n_embd
+    column = np.array(table.columns["embedding_5"], dtype=np.float32)
+    np.testing.assert_allclose(column, expected[:, 5], rtol=1e-5, atol=1e-6)
+    lists = np.array(read_table(tmp_path / "e.jsonl").columns["embedding"])
+    np.testing.assert_allclose(lists, expected, rtol=1e-5, atol=1e-6)
+    on_stdout = csv_rows(run(*embed, "-o", "-"))
+    assert [row["text"] for row in on_stdout] == table.columns["text"]
+
+
+# -- models, info, demo --
+
+
+def test_models(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTPLR_HOME", str(tmp_path))
+    listed = json.loads(run("models", "list", "--json"))
+    assert [entry["name"] for entry in listed if entry["default"]] == ["smollm2-135m"]
+    assert not any(entry["pulled"] for entry in listed)
+    assert "smollm2-135m  (92.9 MB to fetch)" in run("models", "list")
+    assert "fastplr models pull smollm2-135m" in run("models", "path", "smollm2-135m", code=1)
+    assert "did you mean 'smollm2-135m'" in run("models", "path", "smolm2-135m", code=1)
+    assert "gemma3-270m" in run("models", "pull", "gemma3-270m", code=1)  # its licence is not accepted
+    assert list(tmp_path.rglob("*.gguf")) == []
+
+
+def test_info_of_a_model_and_of_a_classifier(run: Run, tiny_llama: TinyModel, fitted: Path) -> None:
+    model = json.loads(run("info", tiny_llama.path, "--json"))
+    assert model["architecture"] == "llama"
+    assert model["n_embd"] == tiny_llama.n_embd
+    assert "llama" in run("info", tiny_llama.path)
+    classifier = json.loads(run("info", fitted, "--json"))
+    assert classifier["labels"] == ["complaint", "fraud", "service"]
+    assert classifier["C"] == pytest.approx(0.1)
+    out = run("info", fitted)
+    assert "'complaint', 'fraud', 'service'" in out
+    assert classifier["model"]["source_sha256"] in out
+    assert "60 texts: 'complaint' 17, 'fraud' 21, 'service' 22" in out
+
+
+def test_demo(run: Run, tiny_llama: TinyModel) -> None:
+    result = json.loads(run("demo", "--model", tiny_llama.path, "--json", "--threads", "1"))
+    assert result["n_train"] == 120
+    assert result["report"]["layer"] == 2
+    out = run("demo", "--model", tiny_llama.path, "--threads", "1")
+    assert f"accuracy on the held-out messages: {result['accuracy']:.3f}" in out
+    assert "time: embedding 120 texts" in out
+
+
+# -- what cannot be done --
+
+
+def check_error(err: str, *parts: str) -> None:
+    assert err.startswith("fastplr: error: ")
+    assert err.count("\n") == 1
+    for part in parts:
+        assert part in err
+
+
+def test_errors_of_the_data_are_one_line_and_leave_no_file(
+    run: Run, train_csv: Path, tiny_llama: TinyModel, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.plr"
+    rest = ("-o", out, "--model", tiny_llama.path)
+    missing_column = run("fit", train_csv, "--text", "txt", "--label", "label", *rest, code=1)
+    check_error(missing_column, "no column 'txt'", "'id', 'text', 'label'", "Did you mean 'text'?")
+    check_error(run(*FIT, tmp_path / "none.csv", *rest, code=1), "none.csv: no such file")
+    write_table(tmp_path / "blank.csv", {"text": ["a", " ", "b"], "label": ["x", "y", "x"]})
+    check_error(run(*FIT, tmp_path / "blank.csv", *rest, code=1), "no text in column 'text': row 2 (line 3)")
+    write_table(tmp_path / "one.csv", {"text": ["a", "b"], "label": ["x", "x"]})
+    check_error(run(*FIT, tmp_path / "one.csv", *rest, code=1), "'x'")
+    assert not out.exists()
+
+
+def test_errors_of_the_model(run: Run, train_csv: Path, fitted: Path, tiny_spm: TinyModel, tmp_path: Path) -> None:
+    fit = (*FIT, train_csv, "-o", tmp_path / "a.plr", "--model")
+    check_error(run(*fit, "smolm2-135m", code=1), "smollm2-135m")
+    check_error(run(*fit, train_csv, code=1), "train.csv")  # no GGUF file
+    predict = (train_csv, "--text", "text")
+    check_error(run("predict", tmp_path / "none.plr", *predict, code=1), "none.plr")
+    check_error(run("predict", tiny_spm.path, *predict, code=1), tiny_spm.path.name)
+    check_error(run("predict", fitted, *predict, "--model", tiny_spm.path, code=1), "model")
+    check_error(run("info", train_csv, code=1), "train.csv")
+    (tmp_path / "cut.plr").write_bytes(fitted.read_bytes()[:-100])
+    check_error(run("predict", tmp_path / "cut.plr", *predict, code=1), "cut.plr", "cut short")
+    check_error(run("info", tmp_path / "cut.plr", code=1), "no usable classifier file", "cut short")
+
+
+def test_outputs_are_checked_before_the_work(run: Run, train_csv: Path, fitted: Path, tmp_path: Path) -> None:
+    check_error(run(*FIT, train_csv, "-o", train_csv, code=1), "is an input as well")
+    check_error(run(*FIT, train_csv, "-o", tmp_path, code=1), "is a directory")
+    check_error(run(*FIT, train_csv, "-o", tmp_path / "no" / "a.plr", code=1), "there is no folder")
+    predict = ("predict", fitted, train_csv, "--text", "text", "-o")
+    check_error(run(*predict, tmp_path / "out.xlsx", code=1), "the ending '.xlsx'")
+    check_error(run(*predict, fitted, code=1), "the ending '.plr'")
+    check_error(run("embed", train_csv, "--text", "text", "-o", tmp_path / "e.npz", code=1), "the ending '.npz'")
+
+
+def test_texts_longer_than_the_context(run: Run, tiny_llama: TinyModel, tmp_path: Path, capsys: Any) -> None:
+    write_table(tmp_path / "long.csv", {"text": ["short", "word " * 20_000]})
+    embed = (
+        "embed",
+        tmp_path / "long.csv",
+        "--text",
+        "text",
+        "--model",
+        tiny_llama.path,
+        "-o",
+        tmp_path / "e.npy",
+    )
+    check_error(run(*embed, code=1))
+    assert not (tmp_path / "e.npy").exists()
+    assert main([*map(str, embed), "--on-long", "truncate"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("fastplr: warning: ")
+    assert err.count("\n") == 1
+    assert np.isfinite(np.load(tmp_path / "e.npy")).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "t.csv"], "Missing option"),
+        (["fit", "t.csv", "--text", "a", "--label", "a", "-o", "f"], "--text and --label are both 'a'"),
+        (
+            [*FIT, "t.csv", "-o", "f", "--layer", "top"],
+            "'top': expected a whole number or middle or auto",
+        ),
+        ([*FIT, "t.csv", "-o", "f", "--C", "0"], "expected a number above 0, inf or auto"),
+        ([*FIT, "t.csv", "-o", "f", "--C", "nan"], "expected a number above 0, inf or auto"),
+        ([*FIT, "t.csv", "-o", "f", "--threads", "0"], "--threads"),
+        ([*FIT, "t.csv", "-o", "f", "--pooling", "max"], "'max' is not one of"),
+        (["fitt"], "No such command 'fitt'"),
+        (["info"], "Missing argument"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(run: Run, arguments: list[str], message: str) -> None:
+    assert message in run(*arguments, code=2)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_debug_shows_the_traceback(run: Run, before: bool) -> None:
+    command = ["info", "none.gguf"]
+    err = run(*(["--debug", *command] if before else [*command, "--debug"]), code=1)
+    assert err.startswith("Traceback")
+    assert "fastplr: error: " in err
+    assert "Traceback" not in run(*command, code=1)
+
+
+def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, run: Run, fitted: Path) -> None:
+    class Interrupted(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Interrupted())))
+    assert "interrupted" in run("predict", fitted, "-", "--text", "text", code=130)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX pipes")
+def test_a_reader_who_leaves_is_no_error(fitted: Path, new_csv: Path) -> None:
+    arguments = [sys.executable, "-m", "fastplr", "predict", str(fitted), str(new_csv), "--text", "text"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read()
+    assert err == b""
+    assert process.returncode == 141
+
+
+def test_help_of_every_command(run: Run) -> None:
+    top = run("--help")
+    for command in ("fit", "predict", "embed", "models", "info", "demo"):
+        assert f"  {command} " in top
+        assert "--debug" in run(command, "--help") or command == "models"
+    assert fastplr.__version__ in run("--version")

@@ -1,0 +1,30 @@
+"""Tiny random GGUF models for the tests, and their hidden states computed independently in NumPy.
+
+``tiny = write_tiny_llama(path)`` writes a file; ``forward(tiny, tiny.tokenize(text))`` gives the states of
+its layers.
+"""
+
+from .architectures import ARCHITECTURES, DECODERS, ENCODERS, RECURRENT, UNUSABLE, Decoder, Shape
+from .hidden_states import forward
+from .vocabulary import Vocabulary, bpe_vocabulary, spm_vocabulary, wordpiece_vocabulary
+from .writing import TinyModel, write_tiny, write_tiny_bert, write_tiny_llama, write_tiny_mamba
+
+__all__ = [
+    "ARCHITECTURES",
+    "DECODERS",
+    "ENCODERS",
+    "RECURRENT",
+    "UNUSABLE",
+    "Decoder",
+    "Shape",
+    "TinyModel",
+    "Vocabulary",
+    "bpe_vocabulary",
+    "forward",
+    "spm_vocabulary",
+    "wordpiece_vocabulary",
+    "write_tiny",
+    "write_tiny_bert",
+    "write_tiny_llama",
+    "write_tiny_mamba",
+]

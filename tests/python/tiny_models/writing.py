@@ -1,0 +1,233 @@
+"""Writes tiny random GGUF models and keeps, beside each file, the weights that a reader of the file gets."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from .architectures import (
+    DECODERS,
+    RECURRENT,
+    UNUSABLE,
+    Decoder,
+    Shape,
+    bert_tensors,
+    decoder_tensors,
+    mamba_tensors,
+    n_rot,
+)
+from .vocabulary import Vocabulary, bpe_vocabulary, spm_vocabulary, wordpiece_vocabulary
+
+TENSOR_TYPES = {
+    "F32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
+    "F16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
+    "Q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+    "Q4_0": (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
+}
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """A model file and all that the forward pass in NumPy needs.
+
+    ``tensors`` are float64 and already dequantised: what the file says, not what was drawn.
+    """
+
+    path: Path
+    architecture: str
+    tensor_type: str
+    shape: Shape
+    vocabulary: Vocabulary
+    decoder: Decoder | None
+    tensors: dict[str, np.ndarray] = field(repr=False)
+
+    @property
+    def n_layer(self) -> int:
+        return self.shape.n_layer
+
+    @property
+    def n_embd(self) -> int:
+        return self.shape.n_embd
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of ``text``, special tokens as the model adds them."""
+        return self.vocabulary.tokenize(text)
+
+
+def write_tiny_llama(
+    path: str | Path,
+    *,
+    seed: int = 0,
+    n_embd: int = 64,
+    n_layer: int = 4,
+    n_head: int = 4,
+    n_head_kv: int = 2,
+    n_ff: int = 96,
+    n_ctx: int = 512,
+    tensor_type: str = "F32",
+    architecture: str = "llama",
+    tokenizer: str | None = None,
+    add_bos: bool | None = None,
+    tied: bool | None = None,
+) -> TinyModel:
+    """Writes a decoder of random weights, llama unless told otherwise.
+
+    Args:
+        path: file to write; replaced if it exists.
+        seed: the same seed gives the same bytes.
+        n_embd, n_layer, n_head, n_head_kv, n_ff, n_ctx: llama.cpp's hyper-parameters; ``n_embd / n_head``
+        even.
+        tensor_type: ``F32``, ``F16``, ``Q8_0`` or ``Q4_0``, for all matrices; norms and biases stay F32.
+        architecture: a key of ``DECODERS``. One of ``UNUSABLE`` is a llama in all but name.
+        tokenizer: ``bpe`` (byte-level, no leading space) or ``spm`` (leading space, byte fallback).
+        add_bos: whether the file asks for BOS at position 0. Default: no for ``bpe``, yes for ``spm``.
+        tied: whether the output head is the embedding matrix. Default: what the architecture does.
+    """
+    decoder = DECODERS["llama" if architecture in UNUSABLE else architecture]
+    decoder = replace(decoder, tied=decoder.tied if tied is None else tied)
+    make = {"bpe": bpe_vocabulary, "spm": spm_vocabulary}[tokenizer or decoder.tokenizer]
+    vocabulary = make() if add_bos is None else make(add_bos=add_bos)
+    shape = Shape(len(vocabulary), n_embd, n_layer, n_head, n_head_kv, n_ff, n_ctx)
+    writer = _start(path, architecture, tensor_type, shape, vocabulary)
+    _add_attention_keys(writer, shape)
+    writer.add_head_count_kv(n_head_kv)
+    if decoder.norm == "rms":
+        writer.add_layer_norm_rms_eps(shape.norm_eps)
+    else:
+        writer.add_layer_norm_eps(shape.norm_eps)
+    if decoder.rope:
+        writer.add_rope_dimension_count(n_rot(decoder, shape))
+        writer.add_rope_freq_base(shape.rope_freq_base)
+    if decoder.residual != "sequential":
+        writer.add_parallel_residual(True)
+    if decoder.window_every:
+        writer.add_sliding_window(decoder.n_window)
+        writer.add_uint32(f"{architecture}.attention.sliding_window_pattern", decoder.window_every)
+        writer.add_rope_freq_base_swa(shape.rope_freq_base_window)
+    tensors = _finish(writer, decoder_tensors(decoder, shape), seed, tensor_type)
+    return TinyModel(Path(path), architecture, tensor_type, shape, vocabulary, decoder, tensors)
+
+
+def write_tiny_bert(
+    path: str | Path,
+    *,
+    seed: int = 0,
+    n_embd: int = 64,
+    n_layer: int = 3,
+    n_head: int = 4,
+    n_ff: int = 96,
+    n_ctx: int = 512,
+    tensor_type: str = "F32",
+    pooling: str = "mean",
+) -> TinyModel:
+    """Writes a BERT encoder of random weights, WordPiece vocabulary; ``pooling`` is ``mean`` or ``none``."""
+    vocabulary = wordpiece_vocabulary()
+    shape = Shape(len(vocabulary), n_embd, n_layer, n_head, n_head, n_ff, n_ctx, norm_eps=1e-12)
+    writer = _start(path, "bert", tensor_type, shape, vocabulary)
+    _add_attention_keys(writer, shape)
+    writer.add_layer_norm_eps(shape.norm_eps)
+    writer.add_causal_attention(False)
+    writer.add_pooling_type({"none": gguf.PoolingType.NONE, "mean": gguf.PoolingType.MEAN}[pooling])
+    tensors = _finish(writer, bert_tensors(shape), seed, tensor_type)
+    return TinyModel(Path(path), "bert", tensor_type, shape, vocabulary, None, tensors)
+
+
+def write_tiny_mamba(
+    path: str | Path,
+    *,
+    seed: int = 0,
+    n_embd: int = 64,
+    n_layer: int = 3,
+    n_ctx: int = 512,
+    tensor_type: str = "F32",
+) -> TinyModel:
+    """Writes a Mamba model (recurrent: no attention, no key-value cache) of random weights."""
+    vocabulary = bpe_vocabulary()
+    shape = Shape(len(vocabulary), n_embd, n_layer, 0, 0, 0, n_ctx)
+    writer = _start(path, "mamba", tensor_type, shape, vocabulary)
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_ssm_conv_kernel(shape.d_conv)
+    writer.add_ssm_inner_size(2 * n_embd)
+    writer.add_ssm_state_size(shape.d_state)
+    writer.add_ssm_time_step_rank(shape.dt_rank)
+    writer.add_layer_norm_rms_eps(shape.norm_eps)
+    tensors = _finish(writer, mamba_tensors(shape), seed, tensor_type)
+    return TinyModel(Path(path), "mamba", tensor_type, shape, vocabulary, None, tensors)
+
+
+def write_tiny(architecture: str, path: str | Path, *, seed: int = 0, tensor_type: str = "F32") -> TinyModel:
+    """Writes a tiny model of any name in ``ARCHITECTURES`` or ``UNUSABLE``, in its usual settings."""
+    if architecture == "bert":
+        return write_tiny_bert(path, seed=seed, tensor_type=tensor_type)
+    if architecture in RECURRENT:
+        return write_tiny_mamba(path, seed=seed, tensor_type=tensor_type)
+    return write_tiny_llama(path, seed=seed, tensor_type=tensor_type, architecture=architecture)
+
+
+def _start(
+    path: str | Path, architecture: str, tensor_type: str, shape: Shape, vocabulary: Vocabulary
+) -> gguf.GGUFWriter:
+    writer = gguf.GGUFWriter(path, architecture)
+    # llama.cpp reads meaning into names: one that contains "phi3" asks for tokens of the real Phi-3.
+    writer.add_name("tiny random model")
+    writer.add_file_type(TENSOR_TYPES[tensor_type][1])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_context_length(shape.n_ctx)
+    writer.add_embedding_length(shape.n_embd)
+    writer.add_block_count(shape.n_layer)
+    writer.add_vocab_size(shape.n_vocab)
+    vocabulary.add_to(writer)
+    return writer
+
+
+def _add_attention_keys(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    writer.add_feed_forward_length(shape.n_ff)
+    writer.add_head_count(shape.n_head)
+
+
+def _finish(
+    writer: gguf.GGUFWriter, dims_by_name: dict[str, tuple[int, ...]], seed: int, tensor_type: str
+) -> dict[str, np.ndarray]:
+    """Draws and writes every tensor; returns them in float64 as a reader of the file sees them."""
+    tensors = {}
+    for name, dims in dims_by_name.items():
+        values = _draw(name, dims, seed)
+        stored_type = TENSOR_TYPES[tensor_type if _is_quantised(name, dims) else "F32"][0]
+        stored = gguf.quants.quantize(values, stored_type)
+        writer.add_tensor(name, stored, raw_dtype=stored_type)
+        tensors[name] = gguf.quants.dequantize(stored, stored_type).astype(np.float64)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tensors
+
+
+def _is_quantised(name: str, dims: tuple[int, ...]) -> bool:
+    """Matrices that multiply activations, and the embeddings; llama.cpp wants the small tables in F32."""
+    keep = ("position_embd", "token_types", "ssm_conv1d", "ssm_a", "ssm_x", "ssm_dt")
+    return len(dims) == 2 and not any(part in name for part in keep)
+
+
+def _draw(name: str, dims: tuple[int, ...], seed: int) -> np.ndarray:
+    """Weights that keep every state of the size of 1 and every part of a block worth its test.
+
+    Each tensor has its own stream, from the seed and its name: adding a tensor does not change the others.
+    """
+    noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(dims).astype(np.float32)
+    if name.endswith("ssm_a"):
+        return -np.exp(0.5 * noise)  # A = -exp(A_log): the state decays
+    if name.endswith(".bias") or name.endswith("ssm_d"):
+        return np.float32(0.1) * noise
+    if len(dims) == 1:
+        return 1 + np.float32(0.1) * noise  # gain of a norm
+    if "embd" in name or "token_types" in name:
+        return np.float32(0.5) * noise
+    # Queries and keys are drawn larger so that attention is far from uniform.
+    gain = 1.5 if "attn_q" in name or "attn_k" in name else 1.0
+    return np.float32(gain / np.sqrt(dims[1])) * noise
