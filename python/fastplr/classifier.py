@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
@@ -197,28 +197,23 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("sample_weight is zero for every text: expected at least one positive weight")
         return weights
 
+    @staticmethod
     def _cross_validated(
-        self, solver: LogisticRegression, standardised: Floats, codes: npt.NDArray[np.int32], weights: Floats | None
+        solver: LogisticRegression, standardised: Floats, codes: npt.NDArray[np.int32], weights: Floats | None
     ) -> dict[str, float | int] | None:
         """Log-loss and accuracy over the folds at the chosen penalty. Slightly hopeful: the folds chose the penalty."""
         if solver.cv_scores_ is None:
             return None
-        chosen = int(np.flatnonzero(np.isclose(solver.Cs_, solver.C_))[0])
-        n_folds = int(solver.cv_scores_.shape[0])
+        chosen = int(np.argmin(np.abs(np.log(solver.Cs_ / solver.C_))))
         summary: dict[str, float | int] = {
-            "n_folds": n_folds,
+            "n_folds": int(solver.cv_scores_.shape[0]),
             "neg_log_loss": float(np.mean(solver.cv_scores_[:, chosen])),
         }
-        if n_folds < len(codes) and isinstance(self.cv, int):
-            folds = StratifiedKFold(n_folds, shuffle=True, random_state=self.random_state)
-            fixed = self._solver(np.arange(codes.max() + 1)) if not isinstance(self.class_weight, Mapping) else solver
-            predicted = cross_val_predict(
-                fixed.set_params(C=solver.C_) if fixed is not solver else LogisticRegression(solver.C_),
-                standardised,
-                codes,
-                cv=folds,
-            )
-            summary["accuracy"] = float(np.average(predicted == codes, weights=weights))
+        by_accuracy = clone(solver).set_params(Cs=[solver.C_], scoring="accuracy")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the first fit has said what there is to say of the folds
+            by_accuracy.fit(standardised, codes, sample_weight=weights)
+        summary["accuracy"] = float(np.mean(by_accuracy.cv_scores_))
         return summary
 
     # -- predicting --------------------------------------------------------------------------------------------------
