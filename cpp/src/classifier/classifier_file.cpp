@@ -1,11 +1,13 @@
 // The classifier file: GGUF with architecture "fastplr-classifier", metadata under "fastplr.", four float64
 // tensors.
-#include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <system_error>
 
 #include "embedding/text.hpp"
 #include "fastplr/classifier.hpp"
@@ -16,7 +18,6 @@
 #include "model/llama_log.hpp"
 
 #if defined(__unix__) || defined(__APPLE__)
-#include <fcntl.h>
 #include <unistd.h>
 #else
 #include <process.h>
@@ -38,6 +39,8 @@ struct GgmlDeleter {
     void operator()(ggml_context* context) const { ggml_free(context); }
 };
 
+const char* to_string(OnLong on_long) { return on_long == OnLong::truncate ? "truncate" : "error"; }
+
 void check_consistent(const ClassifierData& data) {
     const auto expect = [](const char* what, std::size_t found, std::size_t expected) {
         if (found != expected) {
@@ -51,6 +54,7 @@ void check_consistent(const ClassifierData& data) {
                 throw InputError(std::string("classifier: ") + what + " holds " + std::to_string(value));
         }
     };
+    if (data.n_features == 0) throw InputError("classifier: 0 features, expected 1 or more");
     if (data.n_classes() < 2)
         throw InputError("classifier: " + std::to_string(data.n_classes()) + " labels, expected 2 or more");
     expect("mean", data.mean.size(), data.n_features);
@@ -71,23 +75,28 @@ void check_consistent(const ClassifierData& data) {
     check_utf8(data.annotations, "classifier: the annotations");
 }
 
-// A digest of all that predictions depend on: a bit that flipped on a disk is found at loading.
+// A digest of all that the file holds: a bit that flipped on a disk is found at loading, wherever it is.
 std::string checksum(const ClassifierData& data) {
     Sha256 digest;
     const auto add_text = [&](const std::string& text) {
         const std::string framed = std::to_string(text.size()) + ":" + text;
         digest.update(framed.data(), framed.size());
     };
+    const auto add_texts = [&](const std::vector<std::string>& texts) {
+        add_text(std::to_string(texts.size()));
+        for (const std::string& text : texts) add_text(text);
+    };
     const auto add_numbers = [&](const std::vector<double>& values) {
+        add_text(std::to_string(values.size()));
         digest.update(values.data(), values.size() * sizeof(double));
     };
-    add_text(data.model.source_sha256);
-    add_text(data.model.tensor_type);
-    add_text(data.prompt.prefix);
-    add_text(data.prompt.suffix);
-    add_text(std::to_string(data.layer));
-    add_text(to_string(data.pooling));
-    for (const std::string& label : data.labels) add_text(label);
+    add_texts({data.created_with, data.model_name, data.model.source_sha256, data.model.tensor_type,
+               data.model.llama_cpp_commit, data.prompt.prefix, data.prompt.suffix,
+               std::to_string(data.layer), to_string(data.pooling), to_string(data.on_long)});
+    add_texts(data.labels);
+    add_texts(data.label_kinds);
+    add_texts({data.label_dtype, data.annotations});
+    add_numbers({data.C});
     add_numbers(data.mean);
     add_numbers(data.scale);
     add_numbers(data.coef);
@@ -127,7 +136,7 @@ std::unique_ptr<gguf_context, GgufDeleter> metadata(const ClassifierData& data) 
     text("fastplr.prompt.suffix", data.prompt.suffix);
     gguf_set_val_i32(file.get(), "fastplr.layer", data.layer);
     text("fastplr.pooling", to_string(data.pooling));
-    text("fastplr.on_long", data.on_long == OnLong::truncate ? "truncate" : "error");
+    text("fastplr.on_long", to_string(data.on_long));
     set_strings(file.get(), "fastplr.labels", data.labels);
     set_strings(file.get(), "fastplr.label_kinds", data.label_kinds);
     text("fastplr.label_dtype", data.label_dtype);
@@ -137,18 +146,26 @@ std::unique_ptr<gguf_context, GgufDeleter> metadata(const ClassifierData& data) 
     return file;
 }
 
-// Flushes the file at `path` to the disk, so that the rename that follows never reveals an empty file after a
-// crash.
-bool flush_to_disk(const fs::path& path) {
+// Writes the file and brings it to the disk, so that the rename that follows never reveals a part of it, be
+// it after a crash. Only closing tells whether the last buffer found room. Returns 0 or errno.
+int write_and_flush(const gguf_context* file, const fs::path& path) {
+    errno = 0;
+    const auto reason = [] { return errno == 0 ? EIO : errno; };
+    std::FILE* stream = ggml_fopen(path.string().c_str(), "wb");
+    if (stream == nullptr) return reason();
+    int failed = gguf_write_to_file_ptr(file, stream, /*only_meta=*/false) ? 0 : reason();
+    if (failed == 0 && std::fflush(stream) != 0) failed = reason();
 #if defined(__unix__) || defined(__APPLE__)
-    const int descriptor = ::open(path.c_str(), O_RDONLY);
-    if (descriptor < 0) return false;
-    const bool ok = ::fsync(descriptor) == 0;
-    ::close(descriptor);
-    return ok;
-#else
-    return true;
+    if (failed == 0 && ::fsync(::fileno(stream)) != 0) failed = reason();
 #endif
+    if (std::fclose(stream) != 0 && failed == 0) failed = reason();
+    return failed;
+}
+
+// A name of its own for every writer, of any process and thread; short whatever the target's name is.
+std::string temporary_name() {
+    static std::atomic<unsigned> counter{0};
+    return ".fastplr-" + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".tmp";
 }
 
 }  // namespace
@@ -160,11 +177,14 @@ void save_classifier(const ClassifierData& data, const std::string& path) {
     const std::string problem = "classifier file '" + path + "' could not be written: ";
     std::error_code error;
     if (fs::is_directory(target, error)) throw ClassifierFileError(problem + "it is a directory");
+    if (fs::exists(target, error) && !fs::is_regular_file(target, error)) {
+        throw ClassifierFileError(problem + "it is not a regular file");  // the rename would replace it
+    }
     const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
     if (!fs::is_directory(folder, error)) {
         throw ClassifierFileError(problem + "there is no directory '" + folder.string() + "'");
     }
-    const fs::path temporary = folder / (target.filename().string() + ".tmp-" + std::to_string(getpid()));
+    const fs::path temporary = folder / temporary_name();
 
     const NativeGuard guard;
     const std::size_t n_values =
@@ -178,16 +198,12 @@ void save_classifier(const ClassifierData& data, const std::string& path) {
     add_tensor(file.get(), tensors.get(), "coef", data.coef, data.n_features);
     add_tensor(file.get(), tensors.get(), "intercept", data.intercept, data.n_rows());
 
-    const bool written = gguf_write_to_file(file.get(), temporary.string().c_str(), /*only_meta=*/false) &&
-                         flush_to_disk(temporary);
-    if (written) {
-        fs::rename(temporary, target, error);
-        if (!error) return;
-    }
+    error = std::error_code(write_and_flush(file.get(), temporary), std::generic_category());
+    if (!error) fs::rename(temporary, target, error);
+    if (!error) return;
     std::error_code ignored;
     fs::remove(temporary, ignored);
-    throw ClassifierFileError(problem +
-                              (error ? error.message() : "the disk may be full or the folder read-only"));
+    throw ClassifierFileError(problem + error.message());
 }
 
 ClassifierData read_classifier(const std::string& path) {
@@ -201,6 +217,7 @@ ClassifierData read_classifier(const std::string& path) {
         }
         const auto version = file.find_unsigned(kVersionKey);
         if (!version) file.fail(std::string("the key ") + kVersionKey + " is missing");
+        if (*version < 1) file.fail("its format version is 0, expected 1 or more");
         if (*version > kClassifierFormatVersion) {
             throw ClassifierFileError("classifier file '" + path + "' has format version " +
                                       std::to_string(*version) + ", this fastplr reads up to " +
@@ -242,7 +259,11 @@ ClassifierData read_classifier(const std::string& path) {
         if (text("fastplr.checksum") != checksum(data)) file.fail("its checksum does not match its content");
         return data;
     } catch (const ModelError& error) {
-        throw ClassifierFileError("'" + path + "' is no usable classifier file: " + error.what());
+        // The GGUF reader speaks of model files.
+        std::string reason = error.what();
+        const std::string start = model_file_message(path, "");
+        if (reason.starts_with(start)) reason.erase(0, start.size());
+        throw ClassifierFileError("'" + path + "' is no usable classifier file: " + reason);
     } catch (const InputError& error) {
         throw ClassifierFileError("'" + path + "' is no usable classifier file: " + error.what());
     }

@@ -63,22 +63,20 @@ bool LayerCapture::callback(ggml_tensor* tensor, bool ask, void* self) {
     return static_cast<LayerCapture*>(self)->on_tensor(tensor, ask);
 }
 
-LayerCapture::Wanted* LayerCapture::find(const char* name) {
-    for (Wanted& wanted : wanted_) {
-        for (const std::string& candidate : wanted.names) {
-            if (candidate == name) return &wanted;
-        }
-    }
-    return nullptr;
+bool LayerCapture::Wanted::is_in(const char* name) const {
+    return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 bool LayerCapture::on_tensor(ggml_tensor* tensor, bool ask) {
-    Wanted* wanted = find(tensor->name);
+    // One tensor may be several wanted layers: one that is asked for twice, or the last block and the output of an
+    // encoder without an output norm.
+    const auto is_new = [&](const Wanted& wanted) { return !wanted.captured && wanted.is_in(tensor->name); };
     // Asked: is this tensor wanted? A callback that is not asked for it is not called for it either.
-    if (ask) return wanted != nullptr && !wanted->captured;
-    if (wanted != nullptr && !wanted->captured) {
-        add_rows(static_cast<std::size_t>(wanted - wanted_.data()), tensor);
-        wanted->captured = true;
+    if (ask) return std::any_of(wanted_.begin(), wanted_.end(), is_new);
+    for (std::size_t i = 0; i < wanted_.size(); ++i) {
+        if (!is_new(wanted_[i])) continue;
+        add_rows(i, tensor);
+        wanted_[i].captured = true;
     }
     // Told that it is computed: false ends the computation.
     return !std::all_of(wanted_.begin(), wanted_.end(), [](const Wanted& w) { return w.captured; });

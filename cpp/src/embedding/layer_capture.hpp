@@ -54,11 +54,12 @@ class LayerCapture {
   private:
     struct Wanted {
         int layer;
-        std::vector<std::string> names;  ///< tensor names that hold it; the last one seen in a graph counts
+        std::vector<std::string> names;  ///< tensor names that hold it; the first one in a graph counts
         bool captured = false;
+
+        bool is_in(const char* name) const;
     };
 
-    Wanted* find(const char* name);
     bool on_tensor(ggml_tensor* tensor, bool ask);
     void add_rows(std::size_t wanted_index, const ggml_tensor* tensor);
 
