@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Hashable, Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -114,6 +115,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes, codes = encode_labels(labels, y)
         weights = self._checked_weights(sample_weight, len(texts))
         solver = self._solver(classes)
+        self._check_every_class_counts(classes, codes, weights)
         embedder = self._embedder()
 
         started = time.perf_counter()
@@ -132,7 +134,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.mean_, self.scale_ = scaler.mean_, scaler.scale_
         self.coef_, self.intercept_, self.C_ = solver.coef_, solver.intercept_, float(solver.C_)
         self.model_identity_ = classifier_file.identity_of(resolved)
-        self.report_ = {
+        self.report_: dict[str, Any] = {
             "n_texts": len(texts),
             "classes": [
                 {"label": label, "count": int(count)}
@@ -170,6 +172,10 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             unknown = [label for label in class_weight if label not in names]
             if unknown:
                 raise InputError(f"class_weight names the label {unknown[0]!r}: the labels are {names}")
+            for label, weight in class_weight.items():
+                number = isinstance(weight, Real) and not isinstance(weight, bool | np.bool_)
+                if not number or not 0 <= weight < np.inf:
+                    raise InputError(f"class_weight[{label!r}] is {weight!r}: expected a finite number >= 0")
             class_weight = {code: class_weight[name] for code, name in enumerate(names) if name in class_weight}
         return LogisticRegression(
             self.C,
@@ -197,23 +203,32 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("sample_weight is zero for every text: expected at least one positive weight")
         return weights
 
-    @staticmethod
+    def _check_every_class_counts(
+        self, classes: npt.NDArray[Any], codes: npt.NDArray[np.int32], weights: Floats | None
+    ) -> None:
+        """The solver would say so too, but it does not know the labels."""
+        factors = self.class_weight if isinstance(self.class_weight, Mapping) else {}
+        for label, total in zip(classes.tolist(), np.bincount(codes, weights=weights), strict=True):
+            if total * factors.get(label, 1.0) == 0:
+                raise InputError(f"the label {label!r} has no text of positive weight: every label needs one")
+
     def _cross_validated(
-        solver: LogisticRegression, standardised: Floats, codes: npt.NDArray[np.int32], weights: Floats | None
+        self, solver: LogisticRegression, standardised: Floats, codes: npt.NDArray[np.int32], weights: Floats | None
     ) -> dict[str, float | int] | None:
         """Log-loss and accuracy over the folds at the chosen penalty. Slightly hopeful: the folds chose the penalty."""
         if solver.cv_scores_ is None:
             return None
-        chosen = int(np.argmin(np.abs(np.log(solver.Cs_ / solver.C_))))
+        chosen = int(np.flatnonzero(solver.Cs_ == solver.C_)[0])
         summary: dict[str, float | int] = {
             "n_folds": int(solver.cv_scores_.shape[0]),
             "neg_log_loss": float(np.mean(solver.cv_scores_[:, chosen])),
         }
-        by_accuracy = clone(solver).set_params(Cs=[solver.C_], scoring="accuracy")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the first fit has said what there is to say of the folds
-            by_accuracy.fit(standardised, codes, sample_weight=weights)
-        summary["accuracy"] = float(np.mean(by_accuracy.cv_scores_))
+        if isinstance(self.cv, Integral | str) or hasattr(self.cv, "split"):  # an iterable of splits is used up by now
+            by_accuracy = clone(solver).set_params(Cs=[solver.C_], scoring="accuracy")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the first fit has said what there is to say of the folds
+                by_accuracy.fit(standardised, codes, sample_weight=weights)
+            summary["accuracy"] = float(np.mean(by_accuracy.cv_scores_))
         return summary
 
     # -- predicting --------------------------------------------------------------------------------------------------
@@ -221,7 +236,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _features(self, X: Iterable[str]) -> npt.NDArray[np.float32]:
         check_is_fitted(self)
         texts = as_texts(X)
-        classifier_file.check_model(self.embedder_.resolve(), self.model_identity_, self._allow_variant)
+        name = self.report_.get("model", {}).get("name", "")
+        classifier_file.check_model(self.embedder_.resolve(), self.model_identity_, self._allow_variant, name)
         return self.embedder_._embed_counted(texts, self.layer_, self.pooling_, None)[0]
 
     @property
@@ -233,16 +249,19 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises as :meth:`fastplr.Embedder.embed`; NotFittedError before :meth:`fit`.
         """
-        logits = _core.decision_function(classifier_file.to_native(self), self._features(X))
+        features = self._features(X)
+        logits = _core.decision_function(classifier_file.to_native(self), features)
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
     def predict_proba(self, X: Iterable[str]) -> Floats:
         """Probabilities in the order of `classes_`: float64 ``(n_texts, n_classes)``. Raises as above."""
-        return _core.predict_proba(classifier_file.to_native(self), self._features(X))
+        features = self._features(X)
+        return _core.predict_proba(classifier_file.to_native(self), features)
 
     def predict(self, X: Iterable[str]) -> npt.NDArray[Any]:
         """The most probable label of each text: ``(n_texts,)``, of the kind given to :meth:`fit`. Raises as above."""
-        labels: npt.NDArray[Any] = self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+        most_probable = np.argmax(self.predict_proba(X), axis=1)
+        labels: npt.NDArray[Any] = self.classes_[most_probable]
         return labels
 
     # -- keeping -----------------------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,12 +48,15 @@ def _described(identity: Identity) -> str:
     return f"source {identity['source_sha256'][:12]}..., {made}"
 
 
-def check_model(resolved: ResolvedModel, trained_on: Identity, allow_variant: bool) -> None:
-    """Raise ModelMismatch unless `resolved` is the model of `trained_on`, or (warned of) an allowed variant."""
+def check_model(resolved: ResolvedModel, trained_on: Identity, allow_variant: bool, name: str) -> None:
+    """Raise ModelMismatch unless `resolved` is the model of `trained_on`, or (warned of) an allowed variant.
+
+    `name` is what the model was called at fitting.
+    """
     found = identity_of(resolved)
     if found == trained_on:
         return
-    both = f"it was trained on {_described(trained_on)}; {resolved.name!r} is {_described(found)}"
+    both = f"it was trained on {name!r} ({_described(trained_on)}); {resolved.name!r} is {_described(found)}"
     if found["source_sha256"] != trained_on["source_sha256"]:
         raise ModelMismatch(f"the classifier belongs to another model: {both}")
     if not allow_variant:
@@ -62,31 +67,73 @@ def check_model(resolved: ResolvedModel, trained_on: Identity, allow_variant: bo
 
 
 def _label_texts(classes: npt.NDArray[Any]) -> tuple[list[str], list[str]]:
-    texts, kinds = [], []
-    for label in classes.tolist():
-        kind = type(label).__name__
-        if type(label) not in (str, int, bool, float):
-            raise InputError(
-                f"the label {label!r} is a {kind}: a classifier file holds labels of the kinds str, int, bool and float"
-            )
-        texts.append(label if isinstance(label, str) else repr(label))
-        kinds.append(kind)
-    return texts, kinds
+    labels = list(classes) if classes.dtype.kind in "mM" else classes.tolist()  # their list would be of int
+    kinds = [_kind(label) for label in labels]
+    return [label if isinstance(label, str) else repr(label) for label in labels], kinds
 
 
-def _labels(texts: list[str], kinds: list[str], dtype: str) -> npt.NDArray[Any]:
+def _kind(label: object) -> str:
+    """The word for a label's type. Raises InputError for a label that a file cannot hold."""
+    kind = type(label).__name__
+    if type(label) not in (str, int, bool, float):
+        raise InputError(
+            f"the label {label!r} is a {kind}: a classifier file holds labels of the kinds str, int, bool and float"
+        )
+    if isinstance(label, str) and any("\ud800" <= character <= "\udfff" for character in label):
+        raise InputError(f"the label {label!r} is not valid Unicode: half of a surrogate pair")
+    return kind
+
+
+def _labels(data: dict[str, Any]) -> npt.NDArray[Any]:
     readers: dict[str, Any] = {
         "str": str,
         "int": int,
         "float": float,
         "bool": {"True": True, "False": False}.__getitem__,
     }
-    values = [readers[kind](text) for text, kind in zip(texts, kinds, strict=True)]
+    values = [readers[kind](text) for text, kind in zip(data["labels"], data["label_kinds"], strict=True)]
+    dtype = data["label_dtype"]
     if dtype != "object":
         return np.array(values, dtype=np.dtype(dtype))
     classes = np.empty(len(values), dtype=object)
     classes[:] = values
     return classes
+
+
+@contextlib.contextmanager
+def _damage(path: str | os.PathLike[str]) -> Iterator[None]:
+    """The core checks the file's form and checksum; what only Python can read may still make no sense."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ClassifierFileError(f"{os.fsdecode(path)!r} is no usable classifier file: {error}") from error
+
+
+def _parameters_to(classifier: PLRClassifier) -> dict[str, Any]:
+    """The parameters that JSON can hold; a splitter, for instance, is left out. A mapping becomes pairs."""
+    found: dict[str, Any] = {}
+    for name in _PARAMETERS:
+        value = getattr(classifier, name)
+        if isinstance(value, Mapping):
+            value = {"pairs": [[_item(key), _item(weight)] for key, weight in value.items()]}
+        elif isinstance(value, np.ndarray | list | tuple):
+            value = [_item(entry) for entry in value]
+        value = _item(value)
+        with contextlib.suppress(TypeError, ValueError):
+            json.dumps(value)
+            found[name] = value
+    return found
+
+
+def _parameters_from(annotations: dict[str, Any]) -> dict[str, Any]:
+    def value(written: Any) -> Any:
+        return dict(written["pairs"]) if isinstance(written, dict) else written
+
+    return {name: value(written) for name, written in annotations["parameters"].items() if name in _PARAMETERS}
+
+
+def _item(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _plain(value: object) -> object:
@@ -129,10 +176,12 @@ def save(classifier: PLRClassifier, path: str | os.PathLike[str]) -> None:
     """See :meth:`fastplr.PLRClassifier.save`."""
     texts, kinds = _label_texts(classifier.classes_)
     dtype = classifier.classes_.dtype
-    parameters = classifier.get_params(deep=False)
+    prompt = Prompt.coerce(classifier.embedder_.prompt)
+    for label in prompt.answers or {}:
+        _kind(_item(label))
     annotations = {
-        "prompt": Prompt.coerce(classifier.embedder_.prompt).to_dict(),
-        "parameters": {name: parameters[name] for name in _PARAMETERS},
+        "prompt": prompt.to_dict(),
+        "parameters": _parameters_to(classifier),
         "report": classifier.report_,
     }
     data = to_native(classifier) | {
@@ -141,26 +190,33 @@ def save(classifier: PLRClassifier, path: str | os.PathLike[str]) -> None:
         "label_dtype": "object" if dtype.kind == "O" else dtype.str,
         "annotations": json.dumps(annotations, default=_plain),
     }
+    _core.save_classifier(data, _path_text(path))
+
+
+def _path_text(path: str | os.PathLike[str]) -> str:
     try:
-        target = os.fsdecode(path)
+        text = os.fsdecode(path)
     except TypeError:
         raise InputError(f"path is {path!r} of type {type(path).__name__}: expected a str or a path") from None
-    if not target or "\0" in target:
-        raise InputError(f"path is {target!r}: expected the path of a file")
-    _core.save_classifier(data, target)
+    if not text or "\0" in text:
+        raise InputError(f"path is {text!r}: expected the path of a file")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"path is {text!r}: expected a path that is valid Unicode") from None
+    return text
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        data = _core.read_classifier(os.fsdecode(path))
-    except TypeError:
-        raise InputError(f"path is {path!r} of type {type(path).__name__}: expected a str or a path") from None
-    try:
+    text = _path_text(path)
+    data = _core.read_classifier(text)
+    with _damage(path):
         annotations = json.loads(data["annotations"])
         if not isinstance(annotations, dict):
-            raise ValueError("not a mapping")
-    except ValueError as error:
-        raise ClassifierFileError(f"{os.fsdecode(path)!r}: its annotations are not JSON: {error}") from None
+            raise ValueError("its annotations are no mapping")
+        for name in ("parameters", "report"):
+            if not isinstance(annotations.setdefault(name, {}), dict):
+                raise ValueError(f"its annotations have no mapping {name!r}")
     return data, annotations
 
 
@@ -193,6 +249,9 @@ def load(
 ) -> PLRClassifier:
     """See :meth:`fastplr.PLRClassifier.load`."""
     data, annotations = _read(path)
+    with _damage(path):
+        classes = _labels(data)
+        prompt = _prompt(data, annotations)
     identity = _identity(data)
     spec = data["model_name"] if model is None else model
     try:
@@ -208,18 +267,17 @@ def load(
     if is_source and wanted_type and resolved.source_sha256 == identity["source_sha256"] and not allow_variant:
         resolved = model_store.variant_of(resolved, wanted_type)
         spec = resolved.path
-    check_model(resolved, identity, allow_variant)
+    check_model(resolved, identity, allow_variant, data["model_name"])
 
-    parameters = {name: value for name, value in annotations.get("parameters", {}).items() if name in _PARAMETERS}
     classifier = cls(
         spec,
-        prompt=_prompt(data, annotations),
+        prompt=prompt,
         layer=data["layer"],
         pooling=data["pooling"],
         on_long=data["on_long"],
-        **parameters,
+        **_parameters_from(annotations),
     )
-    classifier.classes_ = _labels(data["labels"], data["label_kinds"], data["label_dtype"])
+    classifier.classes_ = classes
     classifier.embedder_ = Embedder(
         spec,
         layer=data["layer"],
@@ -231,7 +289,7 @@ def load(
     classifier.mean_, classifier.scale_ = data["mean"], data["scale"]
     classifier.coef_, classifier.intercept_, classifier.C_ = data["coef"], data["intercept"], data["C"]
     classifier.model_identity_ = identity
-    classifier.report_ = annotations.get("report", {})
+    classifier.report_ = annotations["report"]
     classifier.allow_variant_ = allow_variant
     return classifier
 
@@ -243,12 +301,15 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
         ClassifierFileError: As :meth:`fastplr.PLRClassifier.load`.
     """
     data, annotations = _read(path)
+    with _damage(path):
+        labels = _labels(data)
+        prompt = _prompt(data, annotations)
     return {
         "format_version": _core.classifier_format_version,
         "created_with": data["created_with"],
-        "labels": _labels(data["labels"], data["label_kinds"], data["label_dtype"]).tolist(),
+        "labels": labels.tolist(),
         "label_dtype": data["label_dtype"],
-        "prompt": _prompt(data, annotations).to_dict() | {"prefix": data["prefix"], "suffix": data["suffix"]},
+        "prompt": prompt.to_dict() | {"prefix": data["prefix"], "suffix": data["suffix"]},
         "layer": data["layer"],
         "pooling": data["pooling"],
         "on_long": data["on_long"],
@@ -259,5 +320,5 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
         "scaler": "standardised: mean and scale of each feature over the training rows",
         "coef_norm": [float(np.linalg.norm(row)) for row in data["coef"]],
         "intercept": data["intercept"].tolist(),
-        "report": annotations.get("report", {}),
+        "report": annotations["report"],
     }

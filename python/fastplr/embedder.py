@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,10 +15,10 @@ from sklearn.utils import Tags
 from tqdm import tqdm
 
 from fastplr import _core, model_store
-from fastplr.engine import default_threads, get_engine
+from fastplr.engine import default_threads, file_stamp, get_engine
 from fastplr.errors import InputError, TruncationWarning
 from fastplr.feature_cache import feature_cache
-from fastplr.inputs import as_texts
+from fastplr.inputs import as_texts, check_collection
 from fastplr.model_info import ModelInfo, read_model_info
 from fastplr.model_store import ResolvedModel
 from fastplr.prompt import Prompt
@@ -31,6 +32,7 @@ POOLINGS = ("mean", "mean_all", "last")
 DEFAULT_N_BATCH = 512
 # Distinct texts handed to the engine at once: enough to fill many batches, few enough that a corpus streams.
 CHUNK = 2048
+INT32_MAX = 2**31 - 1  # the native core counts tokens, threads and layers in 32 bits
 
 
 class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -95,9 +97,10 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def resolve(self) -> ResolvedModel:
         """The model file and its identity; fetched if it is a catalogue name that is not here yet."""
-        known: tuple[Any, ResolvedModel] | None = getattr(self, "_resolved", None)
-        if known is None or known[0] != self.model or not known[1].path.exists():
-            known = (self.model, model_store.resolve(self.model, progress=self.progress))
+        known: tuple[Any, ResolvedModel, object] | None = getattr(self, "_resolved", None)
+        if known is None or known[0] != self.model or known[2] != file_stamp(known[1].path):
+            resolved = model_store.resolve(self.model, progress=self.progress)
+            known = (self.model, resolved, file_stamp(resolved.path))
             self._resolved = known
         return known[1]
 
@@ -114,8 +117,9 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         value = getattr(self, name)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or (least is not None and value < least):
-            raise InputError(f"{name} is {value!r}: expected {'an int' if least is None else 'a positive int'} or None")
+        low = -INT32_MAX if least is None else least
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= INT32_MAX:
+            raise InputError(f"{name} is {value!r}: expected an int from {low} to {INT32_MAX}, or None")
         return int(value)
 
     @property
@@ -186,7 +190,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             InputError: No texts; a text that is not a str, is empty or blank, holds a NUL byte, is not valid
-                Unicode, or is longer than the context with ``on_long="error"``; layer, pooling or `out` not as described.
+                Unicode, or is longer than the context with ``on_long="error"``; layer, pooling or `out` not as
+                described.
             UnsupportedArchitecture: The model does not give access to that layer.
             ModelError, ContextMemoryError: The model cannot be loaded, or memory does not suffice.
 
@@ -205,18 +210,14 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Iterator[Features]:
         """Features of `texts` in pieces of `chunk_size` texts, for corpora that do not fit in memory.
 
-        Args and errors as in :meth:`embed`; texts are taken from the iterable as they are needed.
+        Args and errors as in :meth:`embed`; texts are taken from the iterable as they are needed, and an error numbers
+        a text within its piece.
         """
         if isinstance(chunk_size, bool) or not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
             raise InputError(f"chunk_size is {chunk_size!r}: expected a positive int")
-        chunk: list[Any] = []
-        for text in texts:
-            chunk.append(text)
-            if len(chunk) == chunk_size:
-                yield self.embed(chunk, layers=layers, pooling=pooling)
-                chunk = []
-        if chunk:
-            yield self.embed(chunk, layers=layers, pooling=pooling)
+        remaining = iter(check_collection(texts, "texts"))
+        pieces = iter(lambda: list(itertools.islice(remaining, int(chunk_size))), [])
+        return (self.embed(piece, layers=layers, pooling=pooling) for piece in pieces)
 
     def _embed_counted(
         self, texts: list[str], layers: object, pooling: object, out: Features | None
@@ -300,7 +301,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if n_truncated:
             # A cut text is computed again each time, so that the warning comes each time.
             warnings.warn(
-                f"{n_truncated} of {len(distinct)} texts are longer than the context and were cut at their end",
+                f"{n_truncated} of {len(distinct)} distinct texts are longer than the context: cut at their end",
                 TruncationWarning,
                 stacklevel=4,
             )

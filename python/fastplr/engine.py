@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -16,7 +17,7 @@ import joblib
 from fastplr import _core
 from fastplr.model_store import ResolvedModel
 
-__all__ = ["clear_engines", "default_threads", "get_engine"]
+__all__ = ["clear_engines", "default_threads", "file_stamp", "get_engine"]
 
 #: Models kept loaded at once; the least recently used goes first. Two let a comparison of two models alternate.
 MAX_MODELS = 2
@@ -50,6 +51,12 @@ def _set_log_level() -> None:
     _core.set_log_level(next((native for level, native in levels if wanted <= level), 4))
 
 
+def file_stamp(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another that took its place: size and time of change; None if there is none."""
+    status = path.stat() if path.exists() else None
+    return None if status is None else (status.st_size, status.st_mtime_ns)
+
+
 def get_engine(
     resolved: ResolvedModel, *, n_ctx: int, n_batch: int, n_threads: int, n_gpu_layers: int
 ) -> _core.Embedder:
@@ -65,9 +72,7 @@ def get_engine(
     Raises:
         ModelError, UnsupportedArchitecture, InputError: As the native core raises them.
     """
-    status = resolved.path.stat() if resolved.path.exists() else None
-    stamp = None if status is None else (status.st_size, status.st_mtime_ns)
-    model_key = (os.path.realpath(resolved.path), stamp, n_gpu_layers)
+    model_key = (os.path.realpath(resolved.path), file_stamp(resolved.path), n_gpu_layers)
     engine_key = (*model_key, n_ctx, n_batch, n_threads)
     with _lock:
         _set_log_level()

@@ -27,12 +27,18 @@ class FeatureCache:
 
     def __init__(self, max_bytes: int = 256 << 20) -> None:
         self.max_bytes = max_bytes
-        self._rows: LRUCache[Hashable, Row] = LRUCache(max_bytes, getsizeof=lambda row: row.nbytes + ENTRY_OVERHEAD)
+        self._rows = self._empty()
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._new_lock)
+            os.register_at_fork(after_in_child=self._after_fork)
 
-    def _new_lock(self) -> None:
+    def _empty(self) -> LRUCache[Hashable, Row]:
+        return LRUCache(self.max_bytes, getsizeof=lambda row: row.nbytes + ENTRY_OVERHEAD)
+
+    def _after_fork(self) -> None:
+        # Another thread of the parent may have been writing: then the child cannot trust what is there.
+        if self._lock.locked():
+            self._rows = self._empty()
         self._lock = threading.Lock()
 
     def get(self, setting: Hashable, texts: Sequence[str]) -> list[Row | None]:

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from fastplr import _core
 from fastplr.errors import InputError
 
-__all__ = ["as_labels", "as_texts", "encode_labels"]
+__all__ = ["as_labels", "as_texts", "check_collection", "encode_labels"]
 
 
-def _items(values: object, what: str) -> list[Any]:
-    """The elements of a one-dimensional collection; a str or a mapping is a mistake, not a collection of texts."""
+def check_collection(values: object, what: str) -> Iterable[Any]:
+    """`values`, if it is a one-dimensional collection; a str or a mapping is a mistake, not a collection of texts."""
     if isinstance(values, str | bytes | Mapping):
         raise InputError(f"{what} is a single {type(values).__name__}, {values!r:.80}: expected a list or a column")
     shape = getattr(values, "shape", None)
@@ -25,7 +25,7 @@ def _items(values: object, what: str) -> list[Any]:
         raise InputError(f"{what} has the shape {shape}: expected one dimension, (n_texts,)")
     if not isinstance(values, Iterable):
         raise InputError(f"{what} is {values!r:.80} of type {type(values).__name__}: expected a list or a column")
-    return list(values)
+    return values
 
 
 def as_texts(texts: object) -> list[str]:
@@ -35,7 +35,7 @@ def as_texts(texts: object) -> list[str]:
         InputError: Not a collection, no texts at all, an element that is not a str, is empty or blank, holds a NUL
             byte, or is not valid Unicode (lone surrogates, as left by ``errors="surrogateescape"``).
     """
-    items = _items(texts, "texts")
+    items = list(check_collection(texts, "texts"))
     if not items:
         raise InputError("texts is empty: expected at least one text")
     for index, item in enumerate(items):
@@ -63,12 +63,15 @@ def as_labels(labels: object, n_texts: int) -> list[Hashable]:
     """
     if isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    items = _items(labels, "labels")
+    items = list(check_collection(labels, "labels"))
     if len(items) != n_texts:
         raise InputError(f"{n_texts} texts but {len(items)} labels: expected as many labels as texts")
     for index, item in enumerate(items):
-        value = item.item() if isinstance(item, np.generic) else item
-        missing = value is None or (isinstance(value, float) and math.isnan(value))
+        missing = isinstance(item, np.datetime64 | np.timedelta64) and bool(np.isnat(item))
+        # A date in nanoseconds would become an int.
+        plain = isinstance(item, np.generic) and not isinstance(item, np.datetime64 | np.timedelta64)
+        value = item.item() if plain else item
+        missing = missing or value is None or (isinstance(value, float) and math.isnan(value))
         if missing or type(value).__name__ in {"NAType", "NaTType"}:
             raise InputError(f"labels[{index}] is {item!r}: expected a label for every text")
         try:
@@ -97,7 +100,7 @@ def encode_labels(labels: list[Hashable], given: object) -> tuple[npt.NDArray[An
     codes = np.fromiter((code[label] for label in labels), dtype=np.int32, count=len(labels))
     kinds = {type(label) for label in distinct}
     given_dtype = getattr(given, "dtype", None)
-    if isinstance(given_dtype, np.dtype) and given_dtype.kind in "biufUS":
+    if isinstance(given_dtype, np.dtype) and given_dtype.kind in "biufUSmM":
         return np.array(distinct, dtype=given_dtype), codes
     if len(kinds) == 1 and kinds <= {str, int, bool, float}:
         plain = np.array(distinct)

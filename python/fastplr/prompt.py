@@ -13,7 +13,13 @@ __all__ = ["Prompt"]
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InputError(f"Prompt: {name} is {value!r} of type {type(value).__name__}: expected a str")
+        raise InputError(f"Prompt: {name} is {value!r:.80} of type {type(value).__name__}: expected a str")
+    for position, character in enumerate(value):
+        if character == "\0" or "\ud800" <= character <= "\udfff":
+            raise InputError(
+                f"Prompt: {name} has the character {character!r} at {position}: expected no NUL and no half of a"
+                " surrogate pair"
+            )
     return value
 
 
@@ -63,6 +69,8 @@ class Prompt:
         self._cue = _text("cue", cue)
         self._answers: tuple[tuple[Any, str], ...] | None = None
         if answers is not None:
+            if not isinstance(answers, Mapping):
+                raise InputError(f"Prompt: answers is {answers!r:.80}: expected a mapping from label to answer")
             for label, answer in answers.items():
                 if not _text(f"the answer for {label!r}", answer).strip():
                     raise InputError(f"Prompt: the answer for {label!r} is {answer!r}: expected a visible text")
@@ -123,7 +131,7 @@ class Prompt:
                 raise InputError(
                     f"Prompt.from_task: the task has no key {needed!r}; it has {', '.join(map(repr, task))}"
                 )
-        prefix, suffix, words = task["prefix"], task["suffix"], task[key]
+        prefix, suffix, words = _text("prefix", task["prefix"]), _text("suffix", task["suffix"]), task[key]
         if style == "paper":
             return cls(prefix, suffix, answers=words)
         if style == "instruction":

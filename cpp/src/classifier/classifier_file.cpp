@@ -14,8 +14,10 @@
 #include "fastplr/sha256.hpp"
 #include "ggml.h"
 #include "gguf.h"
+#include "model/file_cursor.hpp"
 #include "model/gguf_reader.hpp"
 #include "model/llama_log.hpp"
+#include "model/printable.hpp"
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
@@ -72,7 +74,11 @@ void check_consistent(const ClassifierData& data) {
     }
     if (!(data.C > 0)) throw InputError("classifier: C is " + std::to_string(data.C) + ", expected > 0");
     for (const std::string& label : data.labels) check_utf8(label, "classifier: a label");
-    check_utf8(data.annotations, "classifier: the annotations");
+    for (const std::string& kind : data.label_kinds) check_utf8(kind, "classifier: the kind of a label");
+    for (const std::string* text :
+         {&data.model_name, &data.model.source_sha256, &data.model.tensor_type, &data.model.llama_cpp_commit,
+          &data.prompt.prefix, &data.prompt.suffix, &data.label_dtype, &data.created_with, &data.annotations})
+        check_utf8(*text, "classifier: a text");
 }
 
 // A digest of all that the file holds: a bit that flipped on a disk is found at loading, wherever it is.
@@ -212,8 +218,8 @@ ClassifierData read_classifier(const std::string& path) {
         const gguf::File file = gguf::open(path);
         const std::string architecture = file.find_string("general.architecture").value_or("");
         if (architecture != kArchitecture) {
-            throw ClassifierFileError("'" + path + "' is a GGUF file of the architecture '" + architecture +
-                                      "': expected '" + kArchitecture + "'");
+            throw ClassifierFileError("'" + path + "' is a GGUF file of the architecture " +
+                                      fastplr::quoted(architecture) + ": expected '" + kArchitecture + "'");
         }
         const auto version = file.find_unsigned(kVersionKey);
         if (!version) file.fail(std::string("the key ") + kVersionKey + " is missing");
@@ -226,6 +232,7 @@ ClassifierData read_classifier(const std::string& path) {
         const auto text = [&](const char* key) {
             const auto value = file.find_string(key);
             if (!value) file.fail(std::string("the key ") + key + " is missing");
+            check_utf8(*value, key);  // messages and Python show it
             return *value;
         };
         const auto number = [&](const char* key, auto example) {
@@ -244,7 +251,10 @@ ClassifierData read_classifier(const std::string& path) {
         data.prompt = {text("fastplr.prompt.prefix"), text("fastplr.prompt.suffix")};
         data.layer = number("fastplr.layer", std::int32_t{});
         data.pooling = pooling_from_string(text("fastplr.pooling"));
-        data.on_long = text("fastplr.on_long") == "truncate" ? OnLong::truncate : OnLong::error;
+        const std::string on_long = text("fastplr.on_long");
+        data.on_long = on_long == to_string(OnLong::truncate) ? OnLong::truncate : OnLong::error;
+        if (on_long != to_string(data.on_long))
+            file.fail("on_long is '" + on_long + "', expected 'error' or 'truncate'");
         data.labels = gguf::read_strings(file, "fastplr.labels");
         data.label_kinds = gguf::read_strings(file, "fastplr.label_kinds");
         data.label_dtype = text("fastplr.label_dtype");

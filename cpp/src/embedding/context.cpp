@@ -62,7 +62,9 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
     params.kv_unified = true;
     params.swa_full =
         true;  // a sliding-window cache of its own size would forget while a long text is fed in pieces
-    params.n_outputs_max = shape.outputs ? 0 : params.n_seq_max;  // libllama insists on one row a sequence
+    // libllama insists on one row a sequence, also where a batch holds fewer tokens.
+    params.n_outputs_max =
+        static_cast<uint32_t>(std::max(shape.outputs ? shape.n_batch : 1, kMaxTextsPerBatch));
     params.embeddings = model.is_encoder();
     params.n_threads = n_threads;
     params.n_threads_batch = n_threads;

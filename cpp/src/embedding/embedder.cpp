@@ -114,7 +114,9 @@ struct Embedder::Impl {
           tokenizer(model->native().llama.get()),
           capture(model->n_layers(), model->n_embd(), model->is_encoder()),
           fork_guard([this] {
+              // Another thread of the parent may have held the lock and changed the capture at that moment.
               new (&mutex) std::mutex;
+              new (&capture) LayerCapture(model->n_layers(), model->n_embd(), model->is_encoder());
               forked = true;
           }) {}
 
@@ -168,8 +170,13 @@ void Embedder::Impl::prepare_context(const std::vector<TokenizedText>& texts) {
     const auto n_batch = static_cast<std::size_t>(options.n_batch);
     ContextShape shape;
     shape.n_ctx = std::max(longest, n_batch);
-    // Without a causal mask every token sees every other: a text cannot be computed in pieces.
-    shape.n_batch = model->is_encoder() ? shape.n_ctx : n_batch;
+    shape.n_batch = n_batch;
+    if (model->is_encoder()) {
+        // Without a causal mask every token sees every other: a text cannot be computed in pieces. libllama
+        // plans its own pooling with one token a sequence at the least.
+        shape.n_ctx = std::max(shape.n_ctx, kMaxTextsPerBatch);
+        shape.n_batch = shape.n_ctx;
+    }
     shape.outputs = model->is_encoder() || capture.needs_outputs();
     if (forked) {
         if (model->uses_accelerator()) {
@@ -285,6 +292,11 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
         }
         n_done += batch.size();
         if (request.on_progress) request.on_progress(n_done, texts.size());
+        if (impl.forked) {
+            throw ModelError(
+                "the process was forked while it was embedding: a child cannot go on with the work "
+                "of its parent, but it can embed anew");
+        }
     }
     return result;
 }

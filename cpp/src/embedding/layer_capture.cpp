@@ -68,8 +68,8 @@ bool LayerCapture::Wanted::is_in(const char* name) const {
 }
 
 bool LayerCapture::on_tensor(ggml_tensor* tensor, bool ask) {
-    // One tensor may be several wanted layers: one that is asked for twice, or the last block and the output of an
-    // encoder without an output norm.
+    // One tensor may be several wanted layers: one that is asked for twice, or the last block and the output
+    // of an encoder without an output norm.
     const auto is_new = [&](const Wanted& wanted) { return !wanted.captured && wanted.is_in(tensor->name); };
     // Asked: is this tensor wanted? A callback that is not asked for it is not called for it either.
     if (ask) return std::any_of(wanted_.begin(), wanted_.end(), is_new);

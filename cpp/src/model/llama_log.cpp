@@ -3,7 +3,6 @@
 #include <atomic>
 #include <deque>
 #include <mutex>
-#include <new>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -11,6 +10,12 @@
 
 #include "fastplr/errors.hpp"
 #include "llama.h"
+
+// ggml's one process-wide lock (ggml-threading.h, a private header): every ggml_init() takes it.
+extern "C" {
+void ggml_critical_section_start(void);
+void ggml_critical_section_end(void);
+}
 
 namespace fastplr {
 namespace {
@@ -56,7 +61,18 @@ void on_abort(const char* message) {
 }
 
 #if defined(__unix__) || defined(__APPLE__)
-void reset_sink_in_child() { new (&sink().mutex) std::mutex; }
+// fork() keeps locks as they are but not the threads that hold them. Whoever forks takes these first: then
+// they are free, and what they guard is whole, in the child. In this order, since ggml may log under its own
+// lock.
+void lock_before_fork() {
+    ggml_critical_section_start();
+    sink().mutex.lock();
+}
+
+void unlock_after_fork() {
+    sink().mutex.unlock();
+    ggml_critical_section_end();
+}
 #endif
 
 }  // namespace
@@ -68,8 +84,7 @@ void initialise_llama() {
         ggml_set_abort_callback(on_abort);
         llama_backend_init();
 #if defined(__unix__) || defined(__APPLE__)
-        // The lock may be held by another thread at the moment of a fork.
-        pthread_atfork(nullptr, nullptr, reset_sink_in_child);
+        pthread_atfork(lock_before_fork, unlock_after_fork, unlock_after_fork);
 #endif
     });
 }

@@ -241,7 +241,11 @@ NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lamb
         ++report.n_iter;
         if (length == 0.0) {
             // No descent left. Without a penalty a zero step is also how an optimum at the start shows.
-            if (report.gap <= settings.tol) settle(design, state, lambda, report);
+            if (report.gap <= settings.tol) {
+                settle(design, state, lambda, report);
+            } else if (lambda == 0.0 && runs_to_infinity(design, state)) {
+                report.gap = kInfinity;  // rounding ended the way there
+            }
             return report;
         }
         if (lambda == 0.0) last_change = length * search.change();
