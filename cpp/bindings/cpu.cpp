@@ -8,6 +8,9 @@
 #include <string>
 #include <vector>
 
+#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+#include <cpuid.h>
+#endif
 #if defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -33,18 +36,38 @@ std::map<std::string, bool> supported_features() {
     FASTPLR_FEATURE("avx512vbmi", "avx512vbmi");
     FASTPLR_FEATURE("avx512vnni", "avx512vnni");
     FASTPLR_FEATURE("avx512bf16", "avx512bf16");
-#if defined(__clang__) || __GNUC__ >= 11
-    FASTPLR_FEATURE("f16c", "f16c");
-    FASTPLR_FEATURE("avxvnni", "avxvnni");
-    FASTPLR_FEATURE("amx-int8", "amx-int8");
-#endif
 #undef FASTPLR_FEATURE
+    // Names that not every compiler knows, by their bit. What needs wider registers comes with avx or
+    // avx512f, for which the checks above have asked the operating system too.
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d)) {
+        features["f16c"] = (c >> 29 & 1) != 0;
+        features["movbe"] = (c >> 22 & 1) != 0;
+    }
+    if (__get_cpuid(0x80000001, &a, &b, &c, &d)) features["lzcnt"] = (c >> 5 & 1) != 0;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+        features["bmi"] = (b >> 3 & 1) != 0;
+        features["adx"] = (b >> 19 & 1) != 0;
+        features["avx512ifma"] = (b >> 21 & 1) != 0;
+        features["sha"] = (b >> 29 & 1) != 0;
+        features["avx512vbmi2"] = (c >> 6 & 1) != 0;
+        features["gfni"] = (c >> 8 & 1) != 0;
+        features["vaes"] = (c >> 9 & 1) != 0;
+        features["vpclmulqdq"] = (c >> 10 & 1) != 0;
+        features["avx512bitalg"] = (c >> 12 & 1) != 0;
+        features["avx512vpopcntdq"] = (c >> 14 & 1) != 0;
+        features["amx-int8"] = (d >> 25 & 1) != 0;
+    }
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) features["avxvnni"] = (a >> 4 & 1) != 0;
 #elif defined(__aarch64__) && defined(__linux__)
     const unsigned long hwcap = getauxval(AT_HWCAP);
     const unsigned long hwcap2 = getauxval(AT_HWCAP2);
     features["asimddp"] = (hwcap & HWCAP_ASIMDDP) != 0;
     features["sve"] = (hwcap & HWCAP_SVE) != 0;
-    features["i8mm"] = (hwcap2 & (1UL << 13)) != 0;  // HWCAP2_I8MM, absent from older headers
+    // HWCAP2_SVE2, _I8MM and _BF16, absent from older headers
+    features["sve2"] = (hwcap2 & (1UL << 1)) != 0;
+    features["i8mm"] = (hwcap2 & (1UL << 13)) != 0;
+    features["bf16"] = (hwcap2 & (1UL << 14)) != 0;
 #endif
     return features;
 }

@@ -19,6 +19,10 @@ py::dict embed(Embedder& embedder, const std::vector<std::string>& texts, py::ar
     request.prompt = {prefix, suffix};
     request.indices = indices;
     request.on_long = truncate ? fastplr::OnLong::truncate : fastplr::OnLong::error;
+    request.on_step = [] {
+        const py::gil_scoped_acquire gil;
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    };
     request.on_progress = [&](std::size_t n_done, std::size_t n_texts) {
         const py::gil_scoped_acquire gil;
         if (PyErr_CheckSignals() != 0)
@@ -41,7 +45,7 @@ py::dict embed(Embedder& embedder, const std::vector<std::string>& texts, py::ar
     }();
     py::dict summary;
     summary["n_tokens"] = result.n_tokens;
-    summary["n_truncated"] = result.n_truncated;
+    summary["truncated"] = result.truncated;
     return summary;
 }
 
@@ -63,7 +67,8 @@ void register_embedder(py::module_& m) {
         .def("embed", &embed, py::arg("texts"), py::arg("out").noconvert(), py::kw_only(), py::arg("layers"),
              py::arg("poolings"), py::arg("prefix") = "", py::arg("suffix") = "", py::arg("truncate") = false,
              py::arg("indices") = std::vector<std::size_t>{}, py::arg("on_progress") = py::none(),
-             "Fill `out`, float32 [n_texts, n_layers, n_poolings, n_embd]; returns n_tokens and n_truncated.")
+             "Fill `out`, float32 [n_texts, n_layers, n_poolings, n_embd]; returns n_tokens and the "
+             "positions of truncated texts.")
         .def(
             "count_tokens",
             [](const Embedder& embedder, const std::string& text, const std::string& prefix,

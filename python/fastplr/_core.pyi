@@ -24,6 +24,10 @@ class Model:
     @property
     def architecture(self) -> str: ...
 
+class EmbedSummary(TypedDict):
+    n_tokens: int
+    truncated: list[int]
+
 class Embedder:
     def __init__(self, model: Model, *, n_ctx: int = 0, n_batch: int = 512, n_threads: int = 0) -> None: ...
     @property
@@ -40,7 +44,7 @@ class Embedder:
         truncate: bool = False,
         indices: Sequence[int] = ...,
         on_progress: Callable[[int, int], object] | None = None,
-    ) -> dict[str, int]: ...
+    ) -> EmbedSummary: ...
     def count_tokens(self, text: str, *, prefix: str = "", suffix: str = "") -> int: ...
 
 def check_texts(texts: Sequence[str]) -> None: ...

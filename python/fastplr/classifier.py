@@ -56,6 +56,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         intercept_: float64 ``(1,)`` or ``(n_classes,)``.
         embedder_: The :class:`fastplr.Embedder` in use.
         report_: What was fitted, on what, and how well, as plain values.
+        model_name_: The model as it was named; a path in full.
         model_identity_: sha256 of the source model and what was made from it.
 
     Example:
@@ -122,7 +123,9 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         layer, pooling = embedder.layer_number(embedder.layer), embedder.pooling
         features, n_tokens = embedder._embed_counted(texts, layer, pooling, None)
         embedded = time.perf_counter()
-        scaler = StandardScaler().fit(features.astype(np.float64), sample_weight=weights)
+        # Only ratios of weights matter to means and deviations; sums of huge ones would overflow.
+        shares = None if weights is None else weights / weights.max()
+        scaler = StandardScaler().fit(features.astype(np.float64), sample_weight=shares)
         standardised = scaler.transform(features.astype(np.float64))
         solver.fit(standardised, codes, sample_weight=weights)
         solved = time.perf_counter()
@@ -134,6 +137,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.mean_, self.scale_ = scaler.mean_, scaler.scale_
         self.coef_, self.intercept_, self.C_ = solver.coef_, solver.intercept_, float(solver.C_)
         self.model_identity_ = classifier_file.identity_of(resolved)
+        self.model_name_ = classifier_file.named(embedder)
         self.report_: dict[str, Any] = {
             "n_texts": len(texts),
             "classes": [
@@ -199,6 +203,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
         if bad.size:
             raise InputError(f"sample_weight[{bad[0]}] is {weights[bad[0]]}: expected a finite number >= 0")
+        if not np.isfinite(weights.sum()):
+            raise InputError(f"sample_weight adds up to {weights.sum()}: expected a finite sum")
         if not weights.any():
             raise InputError("sample_weight is zero for every text: expected at least one positive weight")
         return weights
@@ -236,8 +242,9 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _features(self, X: Iterable[str]) -> npt.NDArray[np.float32]:
         check_is_fitted(self)
         texts = as_texts(X)
-        name = self.report_.get("model", {}).get("name", "")
-        classifier_file.check_model(self.embedder_.resolve(), self.model_identity_, self._allow_variant, name)
+        classifier_file.check_model(
+            self.embedder_.resolve(), self.model_identity_, self._allow_variant, self.model_name_
+        )
         return self.embedder_._embed_counted(texts, self.layer_, self.pooling_, None)[0]
 
     @property

@@ -22,7 +22,7 @@ from fastplr.prompt import Prompt
 if TYPE_CHECKING:
     from fastplr.classifier import PLRClassifier
 
-__all__ = ["check_model", "identity_of", "info", "load", "save", "to_native"]
+__all__ = ["check_model", "identity_of", "info", "load", "named", "save", "to_native"]
 
 Identity = dict[str, Any]
 
@@ -35,7 +35,7 @@ def identity_of(resolved: ResolvedModel) -> Identity:
     return {"source_sha256": resolved.source_sha256, "recipe": dict(resolved.recipe)}
 
 
-def _absolute(embedder: Embedder) -> str:
+def named(embedder: Embedder) -> str:
     """The model as the user named it; a path in full, since the file may be read from another folder."""
     spec = os.fsdecode(embedder.model)
     resolved = embedder.resolve()
@@ -149,7 +149,7 @@ def to_native(classifier: PLRClassifier) -> dict[str, Any]:
     identity = classifier.model_identity_
     recipe = identity["recipe"]
     return {
-        "model_name": _absolute(classifier.embedder_),
+        "model_name": classifier.model_name_,
         "source_sha256": identity["source_sha256"],
         "tensor_type": recipe["type"] or "",
         "llama_cpp_commit": recipe["llama_cpp_commit"] or "",
@@ -157,7 +157,7 @@ def to_native(classifier: PLRClassifier) -> dict[str, Any]:
         "suffix": prompt.suffix,
         "layer": classifier.layer_,
         "pooling": classifier.pooling_,
-        "on_long": classifier.on_long,
+        "on_long": classifier.embedder_.on_long,
         # Labels only matter in a file: until then they may be of any kind.
         "labels": [str(index) for index in range(len(classifier.classes_))],
         "label_kinds": ["int"] * len(classifier.classes_),
@@ -289,6 +289,9 @@ def load(
     classifier.mean_, classifier.scale_ = data["mean"], data["scale"]
     classifier.coef_, classifier.intercept_, classifier.C_ = data["coef"], data["intercept"], data["C"]
     classifier.model_identity_ = identity
+    # An allowed variant does not become the model that the classifier was trained on.
+    is_trained_on = identity_of(resolved) == identity
+    classifier.model_name_ = named(classifier.embedder_) if is_trained_on else data["model_name"]
     classifier.report_ = annotations["report"]
     classifier.allow_variant_ = allow_variant
     return classifier
@@ -317,7 +320,9 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
         "C": data["C"],
         "lambda": 1.0 / data["C"],
         "model": {"name": data["model_name"], **_identity(data)},
-        "scaler": "standardised: mean and scale of each feature over the training rows",
+        "mean": data["mean"].tolist(),
+        "scale": data["scale"].tolist(),
+        "coef": data["coef"].tolist(),
         "coef_norm": [float(np.linalg.norm(row)) for row in data["coef"]],
         "intercept": data["intercept"].tolist(),
         "report": annotations["report"],

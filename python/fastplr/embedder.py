@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,13 +17,14 @@ from sklearn.utils import Tags
 from tqdm import tqdm
 
 from fastplr import _core, model_store
-from fastplr.engine import default_threads, file_stamp, get_engine
+from fastplr.engine import file_stamp, get_engine
 from fastplr.errors import InputError, TruncationWarning
 from fastplr.feature_cache import feature_cache
 from fastplr.inputs import as_texts, check_collection
 from fastplr.model_info import ModelInfo, read_model_info
 from fastplr.model_store import ResolvedModel
 from fastplr.prompt import Prompt
+from fastplr.threads import default_threads
 
 __all__ = ["Embedder"]
 
@@ -35,11 +38,26 @@ CHUNK = 2048
 INT32_MAX = 2**31 - 1  # the native core counts tokens, threads and layers in 32 bits
 
 
+@contextlib.contextmanager
+def _progress_bar(total: int, progress: bool | None) -> Iterator[Callable[[int], object]]:
+    """Gives a function that is told how many texts are done.
+
+    Where nothing is shown no bar is made: making one takes a lock of tqdm's, which a fork could leave locked.
+    """
+    shown = sys.stderr is not None and sys.stderr.isatty() if progress is None else progress
+    if not shown or not total:
+        yield lambda done: None
+        return
+    with tqdm(total=total, unit="text", desc="embedding", leave=False) as bar:
+        yield lambda done: bar.update(done - bar.n)
+
+
 class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Pooled hidden states of a language model as features of texts.
 
     The model is loaded on first use, once per process however many Embedders name it. Nothing past the deepest
-    wanted layer is computed. Values depend in the last digits on which texts share a batch.
+    wanted layer is computed. With quantised weights values move by a few per cent with the texts that share a batch
+    (8-bit rounding of activations; ``benchmarks/batch_composition.py`` measures it).
 
     Args:
         model: A catalogue name (fetched on first use), the path of a GGUF file, or ``"hf:OWNER/REPO/FILE"``.
@@ -237,18 +255,19 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         elif not (out.flags.c_contiguous and out.flags.writeable):
             raise InputError("out is not C-contiguous and writeable: expected an array that can be filled in place")
 
-        distinct = list(dict.fromkeys(texts))
-        features, n_tokens = self._embed_distinct(distinct, texts, numbers, words, prompt)
-        if len(distinct) == len(texts):
-            out.reshape(shape)[...] = features
-        else:
-            row = {text: index for index, text in enumerate(distinct)}
-            out.reshape(shape)[...] = features[[row[text] for text in texts]]
+        first: dict[str, int] = {}
+        for index, text in enumerate(texts):
+            first.setdefault(text, index)
+        rows = out.reshape(shape)
+        n_tokens = self._fill(rows, first, numbers, words, prompt)
+        if len(first) < len(texts):
+            for index, text in enumerate(texts):
+                if first[text] != index:
+                    rows[index] = rows[first[text]]
         return out, n_tokens
 
-    def _embed_distinct(
-        self, distinct: list[str], texts: list[str], numbers: list[int], words: list[str], prompt: Prompt
-    ) -> tuple[Features, int]:
+    def _fill(self, rows: Features, first: dict[str, int], numbers: list[int], words: list[str], prompt: Prompt) -> int:
+        """Write the features of each distinct text to the row where it stands first; the number of tokens computed."""
         resolved = self.resolve()
         setting = (
             resolved.source_sha256,
@@ -258,58 +277,49 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             tuple(numbers),
             tuple(words),
             self.n_ctx,
+            self.on_long,
         )
-        # Where a text stands in the user's own list: what an error message has to name.
-        first = {text: index for index, text in reversed(list(enumerate(texts)))}
-        features = np.empty((len(distinct), len(numbers), len(words), self.n_embd), dtype=np.float32)
-        missing: list[int] = []
-        for index, known in enumerate(feature_cache.get(setting, distinct)):
+        missing: list[str] = []
+        n_cut = n_tokens = 0
+        for (text, row), known in zip(first.items(), feature_cache.get(setting, first), strict=True):
             if known is None:
-                missing.append(index)
+                missing.append(text)
             else:
-                features[index] = known.reshape(features.shape[1:])
-        n_tokens = n_truncated = 0
+                rows[row] = known.features.reshape(rows.shape[1:])
+                n_cut += known.cut
+        # A corpus that would push out most of the rest is not kept.
+        keep = len(missing) * rows[:1].nbytes <= feature_cache.max_bytes // 2
         engine = self._engine()
-        with tqdm(
-            total=len(missing),
-            unit="text",
-            desc="embedding",
-            disable=None if self.progress is None else not self.progress,
-            leave=False,
-        ) as bar:
+        with _progress_bar(len(missing), self.progress) as advance_to:
             for start in range(0, len(missing), CHUNK):
                 chunk = missing[start : start + CHUNK]
-                block = np.empty((len(chunk), *features.shape[1:]), dtype=np.float32)
-
-                def on_batch(done: int, _: int, start: int = start) -> None:
-                    bar.update(start + done - bar.n)
-
+                places = [first[text] for text in chunk]
+                block = np.empty((len(chunk), *rows.shape[1:]), dtype=np.float32)
                 summary = engine.embed(
-                    [distinct[index] for index in chunk],
+                    chunk,
                     block,
                     layers=numbers,
                     poolings=words,
                     prefix=prompt.prefix,
                     suffix=prompt.suffix,
                     truncate=self.on_long == "truncate",
-                    indices=[first[distinct[index]] for index in chunk],
-                    on_progress=on_batch,
+                    indices=places,
+                    on_progress=lambda done, _, start=start: advance_to(start + done),  # type: ignore[misc]
                 )
-                features[chunk] = block
+                rows[places] = block
                 n_tokens += summary["n_tokens"]
-                n_truncated += summary["n_truncated"]
-        if n_truncated:
-            # A cut text is computed again each time, so that the warning comes each time.
+                cut = set(summary["truncated"])
+                n_cut += len(cut)
+                if keep:
+                    flags = [index in cut for index in range(len(chunk))]
+                    feature_cache.put(setting, chunk, block.reshape(len(chunk), -1), flags)
+        if n_cut:
             warnings.warn(
-                f"{n_truncated} of {len(distinct)} distinct texts are longer than the context: cut at their end",
+                f"{n_cut} of {len(first)} distinct texts are longer than the context: cut at their end",
                 TruncationWarning,
                 stacklevel=4,
             )
-        elif missing:
-            feature_cache.put(
-                setting, [distinct[index] for index in missing], features[missing].reshape(len(missing), -1)
-            )
-        return features, n_tokens
+        return n_tokens
 
     # -- scikit-learn ------------------------------------------------------------------------------------------------
 

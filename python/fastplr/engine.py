@@ -12,12 +12,10 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 from fastplr import _core
 from fastplr.model_store import ResolvedModel
 
-__all__ = ["clear_engines", "default_threads", "file_stamp", "get_engine"]
+__all__ = ["clear_engines", "file_stamp", "get_engine"]
 
 #: Models kept loaded at once; the least recently used goes first. Two let a comparison of two models alternate.
 MAX_MODELS = 2
@@ -38,11 +36,6 @@ def _new_lock_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_lock_in_child)
-
-
-def default_threads() -> int:
-    """Cores that this process may use: the machine's, less what affinity and cgroup limits take away."""
-    return int(joblib.cpu_count())
 
 
 def _set_log_level() -> None:

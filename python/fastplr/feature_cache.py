@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,13 @@ Row = npt.NDArray[np.float32]
 
 #: What an entry takes beside its numbers: array object, key, text, two dictionary slots (sys.getsizeof, CPython 3.11).
 ENTRY_OVERHEAD = 500
+
+
+class CachedRow(NamedTuple):
+    """What is known of a text: its features, and whether it was cut to fit the context."""
+
+    features: Row
+    cut: bool
 
 
 class FeatureCache:
@@ -32,8 +40,8 @@ class FeatureCache:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
-    def _empty(self) -> LRUCache[Hashable, Row]:
-        return LRUCache(self.max_bytes, getsizeof=lambda row: row.nbytes + ENTRY_OVERHEAD)
+    def _empty(self) -> LRUCache[Hashable, CachedRow]:
+        return LRUCache(self.max_bytes, getsizeof=lambda row: row.features.nbytes + ENTRY_OVERHEAD)
 
     def _after_fork(self) -> None:
         # Another thread of the parent may have been writing: then the child cannot trust what is there.
@@ -41,18 +49,16 @@ class FeatureCache:
             self._rows = self._empty()
         self._lock = threading.Lock()
 
-    def get(self, setting: Hashable, texts: Sequence[str]) -> list[Row | None]:
+    def get(self, setting: Hashable, texts: Iterable[str]) -> list[CachedRow | None]:
         """The row of each text, None where it is not here."""
         with self._lock:
             return [self._rows.get((setting, text)) for text in texts]
 
-    def put(self, setting: Hashable, texts: Sequence[str], features: Row) -> None:
-        """Keep ``features[i]`` for ``texts[i]``. A corpus that would push out most of the rest is not kept."""
-        if features.nbytes > self.max_bytes // 4:
-            return
+    def put(self, setting: Hashable, texts: Sequence[str], features: Row, cut: Sequence[bool]) -> None:
+        """Keep ``features[i]`` and ``cut[i]`` for ``texts[i]``."""
         with self._lock:
-            for text, row in zip(texts, features, strict=True):
-                self._rows[setting, text] = row.copy()
+            for text, row, was_cut in zip(texts, features, cut, strict=True):
+                self._rows[setting, text] = CachedRow(row.copy(), was_cut)
 
     def clear(self) -> None:
         """Forget every row."""

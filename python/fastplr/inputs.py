@@ -17,9 +17,11 @@ __all__ = ["as_labels", "as_texts", "check_collection", "encode_labels"]
 
 
 def check_collection(values: object, what: str) -> Iterable[Any]:
-    """`values`, if it is a one-dimensional collection; a str or a mapping is a mistake, not a collection of texts."""
+    """`values`, if it is a one-dimensional collection with an order; a str, a mapping or a set is a mistake."""
     if isinstance(values, str | bytes | Mapping):
         raise InputError(f"{what} is a single {type(values).__name__}, {values!r:.80}: expected a list or a column")
+    if isinstance(values, set | frozenset):
+        raise InputError(f"{what} is a {type(values).__name__}, which has no order: expected a list or a column")
     shape = getattr(values, "shape", None)
     if isinstance(shape, tuple) and len(shape) != 1:
         raise InputError(f"{what} has the shape {shape}: expected one dimension, (n_texts,)")
@@ -89,11 +91,20 @@ def encode_labels(labels: list[Hashable], given: object) -> tuple[npt.NDArray[An
     labels where they are all of one kind, and ``object`` otherwise, so that they come back as they went in.
 
     Raises:
-        InputError: Fewer than two classes.
+        InputError: Fewer than two classes, or labels that are equal but of different types (1 and True, 1 and 1.0),
+            which would silently become one class.
     """
-    distinct = list(dict.fromkeys(labels))
-    with contextlib.suppress(TypeError):
-        distinct.sort()  # type: ignore[call-arg]
+    first: dict[Hashable, int] = {}
+    for index, label in enumerate(labels):
+        seen = first.setdefault(label, index)
+        if type(labels[seen]) is not type(label):
+            raise InputError(
+                f"labels[{seen}] is {labels[seen]!r:.80} ({type(labels[seen]).__name__}) and labels[{index}] is"
+                f" {label!r:.80} ({type(label).__name__}), which are equal: expected labels of one type"
+            )
+    distinct = list(first)
+    with contextlib.suppress(TypeError):  # a new list: one that fails to be sorted in place is left half sorted
+        distinct = sorted(distinct)  # type: ignore[type-var]
     if len(distinct) < 2:
         raise InputError(f"all {len(labels)} labels are {distinct[0]!r}: expected at least two classes")
     code = {label: index for index, label in enumerate(distinct)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastplr import _core
 from fastplr.errors import InputError, NotConverged
+from fastplr.threads import default_threads
 
 __all__ = ["LogisticRegression", "PathResult"]
 
@@ -30,6 +30,9 @@ Folds = list[tuple[RowNumbers, RowNumbers]]
 _SCORINGS = ("neg_log_loss", "accuracy", "balanced_accuracy", "f1_macro")
 _SELECTIONS = ("best", "1se")
 _SOLVERS = ("auto", "gram", "primal")
+
+_PENALTY_LOST = 1e15
+"""C times the sum of the weights above which float64 cannot tell the penalty beside the loss."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +210,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if scores is None:
             (fit,) = self._fit_path(data, np.array([C]), settings)
         if not fit.converged:
-            self._warn_not_converged(C, fit)
+            self._warn_not_converged(C, fit, data.weights)
         self.classes_ = data.classes
         self.coef_ = fit.coefficients
         self.intercept_ = fit.intercepts
@@ -238,7 +241,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fits = self._fit_path(data, values, settings)
         worst = max((fit for fit in fits if not fit.converged), key=lambda fit: fit.gap, default=None)
         if worst is not None:
-            self._warn_not_converged(float(values[fits.index(worst)]), worst)
+            self._warn_not_converged(float(values[fits.index(worst)]), worst, data.weights)
         return PathResult(
             Cs=values,
             coef=np.stack([fit.coefficients for fit in fits]),
@@ -292,7 +295,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "max_iter": int(self.max_iter),
             "fit_intercept": bool(self.fit_intercept),
             "solver": self.solver,
-            "n_threads": _usable_cores() if self.n_threads is None else int(self.n_threads),
+            "n_threads": default_threads() if self.n_threads is None else int(self.n_threads),
         }
 
     def _training_data(self, X: Any, y: Any, sample_weight: Any) -> _TrainingData:
@@ -309,6 +312,10 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"sample_weight[{row}] is {weight[row]}: expected a finite number >= 0")
         if not weight.any():
             raise InputError("sample_weight is zero for all rows: expected a positive sum")
+        with np.errstate(over="ignore"):
+            total = weight.sum()
+        if not math.isfinite(total):
+            raise InputError(f"sample_weight sums to {total}, its largest is {weight.max():g}: expected a finite sum")
         codes: npt.NDArray[np.int32] = inverse.astype(np.int32).reshape(-1)
         weights: Floats = weight * _class_weights(self.class_weight, classes, codes, weight)[codes]
         empty = np.flatnonzero(np.bincount(codes, weights=weights, minlength=len(classes)) <= 0)
@@ -338,8 +345,10 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.cv, str | numbers.Number | None):
             raise InputError(f"cv is {self.cv!r}: expected a whole number >= 2, 'loo', a splitter or splits")
         with _input_errors():
-            splits = check_cv(self.cv, data.codes, classifier=True).split(data.features, data.codes)
-            folds = [(_row_numbers(train), _row_numbers(test)) for train, test in splits]
+            splits = self.cv
+            if hasattr(splits, "split") or not isinstance(splits, Iterable):
+                splits = check_cv(splits, data.codes, classifier=True).split(data.features, data.codes)
+            folds = [_fold(split, len(data.codes)) for split in splits]
         if not folds:
             raise InputError("cv makes no folds: expected at least one")
         return folds
@@ -381,9 +390,15 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             tests = [scored[test] for _, test in splitter.split(scored, data.codes[scored])]
         return [(np.setdiff1d(rows, test, assume_unique=True), test) for test in tests]
 
-    def _warn_not_converged(self, C: float, fit: _core.LogisticFit) -> None:
+    def _warn_not_converged(self, C: float, fit: _core.LogisticFit, weights: Floats) -> None:
+        loss_to_penalty = C * float(weights.sum())
         if math.isinf(C) and math.isinf(fit.gap):
             reason = "the classes can be separated, so that without a penalty there is no optimum: use a finite C"
+        elif math.isfinite(C) and loss_to_penalty > _PENALTY_LOST:
+            reason = (
+                f"C times the sum of the weights is {loss_to_penalty:.2g}, so large that the penalty is lost in "
+                "rounding: use smaller weights or a smaller C"
+            )
         else:
             measure = "gradient norm" if math.isinf(C) else "duality gap"
             reason = (
@@ -420,15 +435,22 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _fold(split: Any, n_rows: int) -> tuple[RowNumbers, RowNumbers]:
+    """The rows that a fold trains on and those that it scores."""
+    try:
+        train, test = split
+    except (TypeError, ValueError):
+        raise InputError(f"cv has the split {split!r:.80}: expected a pair (training rows, scored rows)") from None
+    return _row_numbers(train, n_rows), _row_numbers(test, n_rows)
 
 
-def _row_numbers(rows: Any) -> RowNumbers:
+def _row_numbers(rows: Any, n_rows: int) -> RowNumbers:
     array = np.asarray(rows)
-    return np.flatnonzero(array) if array.dtype == np.bool_ else array.astype(np.int64)
+    if array.dtype == np.bool_ and array.shape == (n_rows,):
+        return np.flatnonzero(array)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise InputError(f"cv has the rows {rows!r:.80}: expected row numbers, or a mask of {n_rows} booleans")
+    return array.astype(np.int64)
 
 
 def _checked_C(C: Any) -> float | None:

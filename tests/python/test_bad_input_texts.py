@@ -31,6 +31,8 @@ def model(tiny_llama: TinyModel) -> Embedder:
         ("a film", "texts is a single str, 'a film': expected a list or a column"),
         (b"a film", "texts is a single bytes"),
         ({"a film": 1}, "texts is a single dict"),
+        ({"a film", "b"}, "texts is a set, which has no order: expected a list or a column"),
+        (frozenset(["a film"]), "texts is a frozenset, which has no order"),
         (None, "texts is None of type NoneType: expected a list or a column"),
         (7, "texts is 7 of type int"),
         (np.array([["a", "b"], ["c", "d"]]), r"texts has the shape \(2, 2\): expected one dimension"),

@@ -45,9 +45,9 @@ class CountingCache(FeatureCache):
         super().__init__()
         self.computed: Counter[tuple[Hashable, str]] = Counter()
 
-    def put(self, setting: Hashable, texts: Any, features: Any) -> None:
+    def put(self, setting: Hashable, texts: Any, features: Any, cut: Any) -> None:
         self.computed.update((setting, text) for text in texts)
-        super().put(setting, texts, features)
+        super().put(setting, texts, features, cut)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 import fastplr
-from fastplr import PLRClassifier
+from fastplr import InputError, PLRClassifier
+from fastplr.inputs import encode_labels
 from labelled_texts import train_and_test
 from tiny_models import TinyModel
 
@@ -106,3 +107,31 @@ def test_classes_are_sorted_where_they_can_be(fit: Fit) -> None:
         assert fit(train, [rename[label] for label in labels]).classes_.tolist() == ["a", "b", "c"]
     mixed = dict(zip(dict.fromkeys(labels), ["z", 5, "a"], strict=True))
     assert fit(train, [mixed[label] for label in labels]).classes_.tolist() == ["z", 5, "a"]  # as they appear
+
+
+def test_labels_that_cannot_be_sorted_stay_as_they_appear() -> None:
+    # list.sort() would leave [1, 2, 3, "a"] behind.
+    classes, codes = encode_labels([3, 1, 2, "a", 3, 1], None)
+    assert classes.tolist() == [3, 1, 2, "a"]
+    assert codes.tolist() == [0, 1, 2, 3, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1, 0, True], r"labels\[0\] is 1 \(int\) and labels\[2\] is True \(bool\), which are equal"),
+        ([0, 1.0, 2, 1], r"labels\[1\] is 1.0 \(float\) and labels\[3\] is 1 \(int\)"),
+        (["a", False, np.int64(0)], r"labels\[1\] is False \(bool\) and labels\[2\] is 0 \(int\)"),
+        (pd.Series(["a", 1, True], dtype=object), r"labels\[1\] is 1 \(int\) and labels\[2\] is True \(bool\)"),
+        ([1, True, 1], r"labels\[0\] is 1 \(int\) and labels\[1\] is True"),  # not "one class only"
+    ],
+)
+def test_equal_labels_of_two_types_are_refused(fit: Fit, labels: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit(["a film", "a book", "a song", "a play"][: len(labels)], labels)
+
+
+@pytest.mark.parametrize("labels", [{"a", "b"}, frozenset({"a", "b"})])
+def test_labels_in_a_set_are_refused(fit: Fit, labels: Any) -> None:
+    with pytest.raises(InputError, match=f"labels is a {type(labels).__name__}, which has no order"):
+        fit(["a film", "a book"], labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 import fastplr
 from fastplr.cli import main
+from fastplr.cli.wording import in_options
 from fastplr.demo import load_demo
 from fastplr.tables import read_table, write_table
 from tiny_models import TinyModel
@@ -188,6 +190,57 @@ def test_labels_that_are_numbers_come_back_as_numbers(
     assert list(predicted.columns) == ["text", "label", "p_0", "p_1"]
 
 
+def test_labels_that_differ_only_in_kind_have_a_column_each(
+    run: Run, train_csv: Path, tiny_llama: TinyModel, tmp_path: Path
+) -> None:
+    texts = read_table(train_csv).texts("text")
+    labels = [[1, "1", "'1'"][i % 3] for i in range(len(texts))]
+    write_table(tmp_path / "train.jsonl", {"text": texts, "label": labels})
+    run(*FIT, tmp_path / "train.jsonl", "-o", tmp_path / "a.plr", "--model", tiny_llama.path, "--C", "1", "-q")
+    rows = csv_rows(run("predict", tmp_path / "a.plr", train_csv, "--text", "text"))
+    assert list(rows[0]) == ["text", "label", "p_1", "p_'1'", "p_\"'1'\""]
+    found = np.array([[float(p) for p in list(row.values())[2:]] for row in rows])
+    np.testing.assert_allclose(found, fastplr.load(tmp_path / "a.plr").predict_proba(texts), rtol=1e-4, atol=1e-6)
+
+
+def test_kept_columns_never_replace_each_other(run: Run, fitted: Path, tmp_path: Path) -> None:
+    write_table(tmp_path / "t.csv", {"text": ["a"], "label": ["given"], "input_label": ["given before"]})
+    keep = ("--keep", "label", "--keep", "input_label", "--keep", "label")
+    (row,) = csv_rows(run("predict", fitted, tmp_path / "t.csv", "--text", "text", *keep))
+    assert list(row)[:4] == ["input_label", "input_input_label", "text", "label"]
+    assert [row["input_label"], row["input_input_label"]] == ["given", "given before"]
+
+
+def test_predict_writes_json_lines_on_request(run: Run, fitted: Path, new_csv: Path, tmp_path: Path) -> None:
+    predict = ("predict", fitted, new_csv, "--text", "text")
+    lines = [json.loads(line) for line in run(*predict, "--json").splitlines()]
+    texts = read_table(new_csv).texts("text")
+    assert [list(line) for line in lines] == [["text", "label", "p_complaint", "p_fraud", "p_service"]] * len(texts)
+    assert [line["text"] for line in lines] == texts
+    assert [line["label"] for line in lines] == fastplr.predict(fitted, texts).tolist()
+    found = [[line["p_complaint"], line["p_fraud"], line["p_service"]] for line in lines]
+    np.testing.assert_allclose(found, fastplr.load(fitted).predict_proba(texts), rtol=1e-4, atol=1e-6)
+    for name in ("out.csv", "out.txt", "out"):
+        assert run(*predict, "--json", "-o", tmp_path / name) == ""
+        assert [json.loads(line) for line in (tmp_path / name).read_text("utf-8").splitlines()] == lines
+    assert "contradict" in run(*predict, "--json", "--output-format", "csv", code=2)
+
+
+def test_the_output_format_can_be_named(run: Run, fitted: Path, new_csv: Path, tmp_path: Path) -> None:
+    predict = ("predict", fitted, new_csv, "--text", "text")
+    run(*predict, "-o", tmp_path / "out.txt", "--output-format", "tsv")
+    run(*predict, "-o", tmp_path / "out.tsv")
+    assert (tmp_path / "out.txt").read_bytes() == (tmp_path / "out.tsv").read_bytes()
+    assert run(*predict, "--output-format", "jsonl") == run(*predict, "--json")
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout")
+def test_predict_to_the_device_of_standard_output(run: Run, fitted: Path, new_csv: Path) -> None:
+    arguments = [sys.executable, "-m", "fastplr", "predict", str(fitted), str(new_csv), "--text", "text"]
+    out = subprocess.run([*arguments, "-o", "/dev/stdout", "--output-format", "csv"], capture_output=True, check=True)
+    assert out.stdout.decode() == run("predict", fitted, new_csv, "--text", "text")
+
+
 # -- embed --
 
 
@@ -222,6 +275,19 @@ def test_embed_agrees_with_python_in_every_format(
     assert [row["text"] for row in on_stdout] == table.columns["text"]
 
 
+def test_embed_reports_as_json(run: Run, new_csv: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:
+    embed = ("embed", new_csv, "--text", "text", "--model", tiny_llama.path, "--pooling", "last", "--json", "-o")
+    report = json.loads(run(*embed, tmp_path / "e.npy"))
+    assert (report["n_texts"], report["n_features"]) == np.load(tmp_path / "e.npy").shape
+    assert report["layer"] == tiny_llama.n_layer // 2
+    assert report["pooling"] == "last"
+    assert report["model"]["source_sha256"] == hashlib.sha256(tiny_llama.path.read_bytes()).hexdigest()
+    assert report["output"] == str(tmp_path / "e.npy")
+    run(*embed, tmp_path / "e.txt", "--output-format", "csv")
+    assert len(read_table(tmp_path / "e.txt", format="csv").columns) == 1 + tiny_llama.n_embd
+    assert "expected a file" in run(*embed, "-", code=2)
+
+
 # -- models, info, demo --
 
 
@@ -249,6 +315,24 @@ def test_info_of_a_model_and_of_a_classifier(run: Run, tiny_llama: TinyModel, fi
     assert "'complaint', 'fraud', 'service'" in out
     assert classifier["model"]["source_sha256"] in out
     assert "60 texts: 'complaint' 17, 'fraud' 21, 'service' 22" in out
+    assert "on-long error" in out
+    norms = ", ".join(f"{norm:.4g}" for norm in classifier["coef_norm"])
+    assert f"3 x {tiny_llama.n_embd}, norm {norms}\n" in out
+    assert ", ".join(f"{value:.4g}" for value in classifier["intercept"]) + "\n" in out
+    scale = fastplr.load(fitted).scale_
+    assert f"scale {scale.min():.4g} to {scale.max():.4g}\n" in out
+    assert "cross-validation" not in out  # C was given
+    assert max(map(len, out.splitlines())) < 200
+
+
+def test_info_shows_the_scores_of_cross_validation(
+    run: Run, train_csv: Path, tiny_llama: TinyModel, tmp_path: Path
+) -> None:
+    fit = (*FIT, train_csv, "-o", tmp_path / "a.plr", "--model", tiny_llama.path, "--on-long", "truncate")
+    cv = json.loads(run(*fit, "--json"))["cv"]
+    out = run("info", tmp_path / "a.plr")
+    assert f"10-fold cross-validation: log-loss {-cv['neg_log_loss']:.3f}, accuracy {cv['accuracy']:.3f}" in out
+    assert "on-long truncate" in out
 
 
 def test_demo(run: Run, tiny_llama: TinyModel) -> None:
@@ -307,6 +391,61 @@ def test_outputs_are_checked_before_the_work(run: Run, train_csv: Path, fitted: 
     check_error(run(*predict, tmp_path / "out.xlsx", code=1), "the ending '.xlsx'")
     check_error(run(*predict, fitted, code=1), "the ending '.plr'")
     check_error(run("embed", train_csv, "--text", "text", "-o", tmp_path / "e.npz", code=1), "the ending '.npz'")
+
+
+def test_a_classifier_goes_to_a_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # The table is not there: that is not even looked at.
+    assert "a classifier goes to a file" in run(*FIT, "none.csv", "-o", "-", code=2)
+    for device in ("/dev/null", "/dev/stdout", "/dev/fd/1"):
+        if Path(device).exists():
+            check_error(run(*FIT, "none.csv", "-o", device, code=1), f"{device} is a device or a pipe")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_speak_of_rows_and_options(
+    run: Run, fitted: Path, tiny_llama: TinyModel, tiny_spm: TinyModel, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "long.csv", {"text": ["two\nlines", "texts[0] " * 20_000], "label": ["a", "b"]})
+    rest = ("--model", tiny_llama.path, "-o")
+    for command in (
+        (*FIT, tmp_path / "long.csv", *rest, tmp_path / "a.plr"),
+        ("embed", tmp_path / "long.csv", "--text", "text", *rest, tmp_path / "e.npy"),
+        ("predict", fitted, tmp_path / "long.csv", "--text", "text"),
+    ):
+        err = run(*command, code=1)
+        check_error(err, "long.csv, row 2 (line 4): the text 'texts[0] texts[0]", "(--on-long truncate cuts")
+    full = "word " * 20_000
+    err = run("embed", tmp_path / "long.csv", "--text", "text", *rest, tmp_path / "e.npy", "--prefix", full, code=1)
+    check_error(err, "no room for the text of row 1 (line 2)")
+    write_table(tmp_path / "kinds.jsonl", {"text": ["a", "b", "c"], "label": [1, 0, True]})
+    err = run(*FIT, tmp_path / "kinds.jsonl", *rest, tmp_path / "a.plr", code=1)
+    check_error(err, "row 1 (line 1): the label is 1 (int) and the label of row 3 (line 3) is True (bool)")
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("too long (on_long='truncate' cuts)", "too long (--on-long truncate cuts)"),
+        ("another variant (allow_variant=True accepts it)", "another variant (--allow-variant accepts it)"),
+        ("not at hand (model=... names it)", "not at hand (--model names it)"),
+        ("the on_long of a text", "the on_long of a text"),
+    ],
+)
+def test_arguments_are_shown_as_options(message: str, shown: str) -> None:
+    assert in_options(message) == shown
+
+
+def test_a_missing_model_is_asked_for_by_its_option(
+    run: Run, train_csv: Path, tiny_llama: TinyModel, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.gguf"
+    model.write_bytes(tiny_llama.path.read_bytes())
+    run(*FIT, train_csv, "-o", tmp_path / "a.plr", "--model", model, "--C", "1", "-q")
+    model.unlink()
+    err = run("predict", tmp_path / "a.plr", train_csv, "--text", "text", code=1)
+    check_error(err, "--model names it")
+    assert "model=" not in err
 
 
 def test_texts_longer_than_the_context(run: Run, tiny_llama: TinyModel, tmp_path: Path, capsys: Any) -> None:

@@ -232,14 +232,26 @@ def test_a_file_that_took_the_models_place_is_noticed(tmp_path: Path) -> None:
 def test_the_cache_keeps_to_its_memory_and_forgets_the_oldest() -> None:
     cache = FeatureCache(max_bytes=10_000)
     for i in range(100):
-        cache.put("setting", [f"text {i}"], np.full((1, 64), i, dtype=np.float32))
+        cache.put("setting", [f"text {i}"], np.full((1, 64), i, dtype=np.float32), [i % 2 == 0])
     rows = cache.get("setting", [f"text {i}" for i in range(100)])
     known = [i for i, row in enumerate(rows) if row is not None]
     assert known == list(range(100 - len(known), 100))
     assert 0 < len(known) * 64 * 4 <= 10_000
-    assert all(rows[i][0] == i for i in known)
-    cache.put("setting", ["big"] * 20, np.zeros((20, 64), dtype=np.float32))  # would push out most of the rest
-    assert cache.get("setting", ["big"]) == [None]
+    assert all(rows[i].features[0] == i and rows[i].cut == (i % 2 == 0) for i in known)
+
+
+def test_a_text_that_was_cut_is_computed_once_and_warned_of_each_time(tiny_llama: TinyModel) -> None:
+    model = Embedder(tiny_llama.path, n_threads=1, n_ctx=16, on_long="truncate")
+    texts = ["short", "the film " * 30]
+    with pytest.warns(TruncationWarning, match="1 of 2"):
+        first, n_tokens = model._embed_counted(texts, None, None, None)
+    assert n_tokens > 16
+    with pytest.warns(TruncationWarning, match="1 of 2"):
+        second, n_tokens = model._embed_counted(texts, None, None, None)
+    assert n_tokens == 0
+    np.testing.assert_array_equal(first, second)
+    with pytest.raises(InputError, match="too long"):  # what was cut for one is not taken for another
+        Embedder(tiny_llama.path, n_threads=1, n_ctx=16).embed(texts)
 
 
 # -- silence ----------------------------------------------------------------------------------------------------------

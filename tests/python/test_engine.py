@@ -18,6 +18,7 @@ from sklearn.base import clone
 
 from fastplr import Embedder, engine
 from fastplr.feature_cache import feature_cache
+from fastplr.threads import default_threads
 from pooled_states import expected_embedding
 from tiny_models import TinyModel, write_tiny_llama
 
@@ -71,9 +72,9 @@ def test_the_number_of_contexts_is_limited(tiny_llama: TinyModel) -> None:
 
 
 def test_the_default_is_the_cores_that_this_process_may_use() -> None:
-    assert 1 <= engine.default_threads() <= 512
+    assert 1 <= default_threads() <= 512
     program = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    program += "from fastplr.engine import default_threads; print(default_threads())"
+    program += "from fastplr.threads import default_threads; print(default_threads())"
     if sys.platform == "linux":
         assert run_program(program, "") == "1"
 

@@ -237,6 +237,21 @@ def test_too_few_iterations_warn_with_the_gap() -> None:
     assert model.n_iter_ == 2
 
 
+def test_weights_that_drown_the_penalty_are_named() -> None:
+    X, y = sample(12, 15, 2)
+    with pytest.warns(NotConverged, match=r"C times the sum of the weights is 1.2e\+301, .*use smaller weights"):
+        LogisticRegression().fit(X, y, np.full(12, 1e300))
+
+
+def test_folds_may_be_masks_and_an_iterator() -> None:
+    X, y = sample(12, 5, 2)
+    scored = np.arange(12) % 3 == 0
+    numbers = [(np.flatnonzero(~scored), np.flatnonzero(scored))]
+    expected = LogisticRegression("auto", cv=numbers).fit(X, y).cv_scores_
+    for cv in ([(~scored, scored)], iter(numbers), [(part.tolist() for part in numbers[0])]):
+        np.testing.assert_array_equal(LogisticRegression("auto", cv=cv).fit(X, y).cv_scores_, expected)
+
+
 def test_many_classes_need_no_dense_system_of_all_classes() -> None:
     """77 classes: all factors of all classes would take gigabytes."""
     X, y = sample(800, 120, 77)
@@ -427,6 +442,14 @@ def test_works_with_grid_search_clone_and_pickle() -> None:
         ({"C": "auto", "cv": []}, "no folds"),
         ({"C": "auto", "cv": [([0, 1, 2, 3], [99])]}, "scores row 99"),
         ({"C": "auto", "cv": [([0, 1, 2, 3], [3])]}, "both trains on and scores row 3"),
+        ({"C": "auto", "cv": [1, 2]}, "cv has the split 1: expected a pair"),
+        ({"C": "auto", "cv": [([0, 1], [2], [3])]}, "cv has the split ([0, 1], [2], [3])"),
+        ({"C": "auto", "cv": [([0, 1, 2, 3], [0.5])]}, "cv has the rows [0.5]: expected row numbers"),
+        ({"C": "auto", "cv": [([0, 1, 2, 3], [4.0])]}, "cv has the rows [4.0]"),
+        ({"C": "auto", "cv": [(["0"], [1])]}, "cv has the rows ['0']"),
+        ({"C": "auto", "cv": [([True, False], [1])]}, "cv has the rows [True, False]: expected row numbers, or a mask"),
+        ({"C": "auto", "cv": [(0, 1)]}, "cv has the rows 0"),
+        ({"C": "auto", "cv": object()}, "cv"),
         ({"C": "auto", "cv": "loo", "scoring": "f1_macro"}, "f1_macro"),
         ({"scoring": "roc_auc"}, "scoring is 'roc_auc'"),
         ({"selection": "worst"}, "selection is 'worst'"),
@@ -465,6 +488,7 @@ def test_bad_parameters_are_named(parameters: dict[str, Any], message: str) -> N
         (lambda X, y: (X, y, -np.ones(12)), "sample_weight[0] is -1.0"),
         (lambda X, y: (X, y, np.zeros(12)), "zero"),
         (lambda X, y: (X, y, np.full(12, np.nan)), "NaN"),
+        (lambda X, y: (X, y, np.full(12, 1e308)), "sample_weight sums to inf, its largest is 1e+308"),
         (lambda X, y: (X, y, np.ones(11)), "(11,)"),
         (lambda X, y: (X, y, y.astype(float)), "class 0 has no row of positive weight"),
         (lambda X, y: (X * 1e200, y, None), "overflow"),

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -303,6 +304,35 @@ def test_a_written_file_has_the_permissions_of_any_new_file_and_links_are_follow
 def test_a_device_is_written_not_replaced() -> None:
     write_table("/dev/null", {"text": ["a"]}, format="csv")
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="no /dev/null")
+def test_devices_are_refused_where_a_file_is_wanted(tmp_path: Path) -> None:
+    check_output("/dev/null")
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/null", "/dev/stdout", tmp_path / "pipe"):
+        with pytest.raises(InputError, match="is a device or a pipe"):
+            check_output(path, devices=False)
+    check_output(tmp_path / "file", devices=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_while_a_table_is_read_does_not_lock_the_child(tmp_path: Path) -> None:
+    path = write(tmp_path / "in.csv", "text\na\n")
+    # In a process of its own: pytest's has threads, and a child that waits for ever must end.
+    program = f"""
+import os, signal
+from fastplr.tables import read_table, reading
+with reading._FIELD_SIZE_LOCK:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        print(read_table({str(path)!r}).texts("text"), flush=True)
+        os._exit(0)
+os.waitpid(child, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "['a']\n"
 
 
 def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:

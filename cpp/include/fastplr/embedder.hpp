@@ -37,7 +37,7 @@ struct Prompt {
 /// What happens to a text that does not fit the context.
 enum class OnLong {
     error,     ///< InputError, before anything is computed
-    truncate,  ///< the end of the text (not of the prompt) is cut; EmbedResult::n_truncated counts them
+    truncate,  ///< the end of the text (not of the prompt) is cut; EmbedResult::truncated tells which
 };
 
 /// Throws InputError naming the index of the first text that is empty, blank, not UTF-8, or holds a NUL byte.
@@ -66,13 +66,16 @@ struct EmbedRequest {
     OnLong on_long = OnLong::error;
     /// How error messages number the texts; empty means 0, 1, ...
     std::vector<std::size_t> indices;
+    /// Called between texts while they are tokenised and between the pieces of a long text; may throw to
+    /// cancel. May be empty.
+    std::function<void()> on_step;
     /// Called after every batch with the number of finished texts; may throw to cancel. May be empty.
     std::function<void(std::size_t n_done, std::size_t n_texts)> on_progress;
 };
 
 struct EmbedResult {
     std::size_t n_tokens = 0;
-    std::size_t n_truncated = 0;
+    std::vector<std::size_t> truncated;  ///< positions of the texts that were cut, ascending
 };
 
 /// Owns one context on a shared model. Calls from several threads are taken one after the other.
@@ -90,7 +93,8 @@ class Embedder {
 
     /// Embeds `texts` (UTF-8) into `out`, float32, row-major [texts.size(), layers.size(), poolings.size(),
     /// n_embd], in the order given. Nothing is computed past the deepest wanted layer, and never the output
-    /// head. Batch composition moves the last bits of a result (about 1e-3 relative with quantised weights).
+    /// head. With quantised weights a result moves by a few per cent with the texts that share its batch, for
+    /// the 8-bit rounding of activations (benchmarks/batch_composition.py measures it).
     /// Throws InputError (a text that is empty, blank, not UTF-8, holds a NUL byte, or is too long; a layer
     /// or prompt out of range), UnsupportedArchitecture (the model does not expose the layer),
     /// ContextMemoryError, ModelError.

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <random>
 #include <system_error>
 
 #include "embedding/text.hpp"
@@ -168,10 +169,13 @@ int write_and_flush(const gguf_context* file, const fs::path& path) {
     return failed;
 }
 
-// A name of its own for every writer, of any process and thread; short whatever the target's name is.
+// A name of its own for every writer, of any process, thread and machine that shares the folder; short
+// whatever the target's name is.
 std::string temporary_name() {
     static std::atomic<unsigned> counter{0};
-    return ".fastplr-" + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".tmp";
+    std::random_device random;
+    return ".fastplr-" + std::to_string(getpid()) + "-" + std::to_string(counter++) + "-" +
+           std::to_string(random()) + ".tmp";
 }
 
 }  // namespace
@@ -179,9 +183,10 @@ std::string temporary_name() {
 void save_classifier(const ClassifierData& data, const std::string& path) {
     initialise_llama();
     check_consistent(data);
-    const fs::path target = fs::u8path(path);
-    const std::string problem = "classifier file '" + path + "' could not be written: ";
     std::error_code error;
+    fs::path target = fs::u8path(path);
+    if (fs::is_symlink(target, error)) target = fs::weakly_canonical(target, error);  // the link itself stays
+    const std::string problem = "classifier file '" + path + "' could not be written: ";
     if (fs::is_directory(target, error)) throw ClassifierFileError(problem + "it is a directory");
     if (fs::exists(target, error) && !fs::is_regular_file(target, error)) {
         throw ClassifierFileError(problem + "it is not a regular file");  // the rename would replace it
@@ -205,9 +210,11 @@ void save_classifier(const ClassifierData& data, const std::string& path) {
     add_tensor(file.get(), tensors.get(), "intercept", data.intercept, data.n_rows());
 
     error = std::error_code(write_and_flush(file.get(), temporary), std::generic_category());
+    std::error_code ignored;
+    const fs::file_status old = fs::status(target, ignored);
+    if (!error && fs::exists(old)) fs::permissions(temporary, old.permissions(), error);
     if (!error) fs::rename(temporary, target, error);
     if (!error) return;
-    std::error_code ignored;
     fs::remove(temporary, ignored);
     throw ClassifierFileError(problem + error.message());
 }

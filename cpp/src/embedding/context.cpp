@@ -77,6 +77,7 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
                                  "): " + guard.errors());
     }
     ggml_threadpool_params pool_params = ggml_threadpool_params_default(n_threads);
+    pool_params.poll = 0;  // between batches a thread sleeps: it would burn a core that others could use
     pool_.reset(ggml_threadpool_new(&pool_params));
     if (!pool_)
         throw ContextMemoryError("a pool of " + std::to_string(n_threads) + " threads could not be created");

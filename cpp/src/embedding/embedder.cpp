@@ -53,6 +53,12 @@ void check_request(const EmbedRequest& request, const Model& model) {
     }
     check_utf8(request.prompt.prefix, "the prompt's prefix");
     check_utf8(request.prompt.suffix, "the prompt's suffix");
+    for (const std::string& part : {request.prompt.prefix, request.prompt.suffix}) {
+        if (end_of_longest_allowed_run(part) < part.size()) {
+            throw InputError("the prompt has more than " + std::to_string(kLongestRun) +
+                             " characters of one kind in a row: expected text");
+        }
+    }
 }
 
 PoolingRange pooling_range(Pooling pooling, const TokenizedText& text, bool encoder) {
@@ -125,15 +131,45 @@ struct Embedder::Impl {
     }
 
     std::vector<TokenizedText> tokenize(const std::vector<std::string>& texts, const EmbedRequest& request,
-                                        std::size_t& n_truncated) const;
+                                        std::vector<std::size_t>& truncated) const;
+    /// How much of a text is worth tokenising: what surely does not fit is not looked at.
+    std::size_t bytes_to_tokenize(const std::string& text, const EmbedRequest& request,
+                                  const std::string& name) const;
     void prepare_context(const std::vector<TokenizedText>& texts);
     void run_batch(const Batch& batch, const std::vector<TokenizedText>& texts,
-                   std::vector<PooledSums>& sums);
+                   const std::function<void()>& on_step, std::vector<PooledSums>& sums);
 };
+
+std::size_t Embedder::Impl::bytes_to_tokenize(const std::string& text, const EmbedRequest& request,
+                                              const std::string& name) const {
+    const bool error = request.on_long == OnLong::error;
+    std::size_t n_bytes = text.size();
+    // One token more than fits, so that what is left is cut as any other text.
+    const std::size_t most = (static_cast<std::size_t>(options.n_ctx) + 1) * tokenizer.longest_token();
+    if (tokenizer.keeps_bytes() && n_bytes > most) {
+        if (error) {
+            throw InputError(name + " " + shown(text) + " is too long: " + std::to_string(n_bytes) +
+                             " bytes; the context holds " + std::to_string(options.n_ctx) +
+                             " tokens, at most " + std::to_string(most) +
+                             " bytes (on_long='truncate' cuts the end of such texts)");
+        }
+        n_bytes = character_start(text, most);
+    }
+    const std::size_t unbroken = end_of_longest_allowed_run(std::string_view(text).substr(0, n_bytes));
+    if (unbroken < n_bytes) {
+        if (error) {
+            throw InputError(name + " " + shown(text) + " has more than " + std::to_string(kLongestRun) +
+                             " characters of one kind in a row, before byte " + std::to_string(unbroken) +
+                             ": expected text (on_long='truncate' cuts it there)");
+        }
+        n_bytes = unbroken;
+    }
+    return n_bytes;
+}
 
 std::vector<TokenizedText> Embedder::Impl::tokenize(const std::vector<std::string>& texts,
                                                     const EmbedRequest& request,
-                                                    std::size_t& n_truncated) const {
+                                                    std::vector<std::size_t>& truncated) const {
     const auto limit = static_cast<std::size_t>(options.n_ctx);
     std::vector<TokenizedText> result;
     result.reserve(texts.size());
@@ -141,7 +177,15 @@ std::vector<TokenizedText> Embedder::Impl::tokenize(const std::vector<std::strin
         const std::size_t shown_index = request.indices.empty() ? i : request.indices[i];
         check_text(texts[i], shown_index);
         const std::string name = "texts[" + std::to_string(shown_index) + "]";
-        TokenizedText text = tokenizer.tokenize(texts[i], request.prompt);
+        if (request.on_step) request.on_step();
+        bool cut = false;
+        std::string kept;  // what is left of a text that is too long by its bytes alone
+        const std::size_t n_bytes = bytes_to_tokenize(texts[i], request, name);
+        if (n_bytes < texts[i].size()) {
+            kept = texts[i].substr(0, n_bytes);
+            cut = true;
+        }
+        TokenizedText text = tokenizer.tokenize(cut ? kept : texts[i], request.prompt);
         const std::size_t n = text.tokens.size();
         if (n == 0) throw InputError(name + " " + shown(texts[i]) + " has no tokens in this model");
         if (n > limit) {
@@ -157,8 +201,9 @@ std::vector<TokenizedText> Embedder::Impl::tokenize(const std::vector<std::strin
             const auto end = text.tokens.begin() + static_cast<std::ptrdiff_t>(text.text_end);
             text.tokens.erase(end - static_cast<std::ptrdiff_t>(surplus), end);
             text.text_end -= surplus;
-            ++n_truncated;
+            cut = true;
         }
+        if (cut) truncated.push_back(i);
         result.push_back(std::move(text));
     }
     return result;
@@ -199,7 +244,7 @@ void Embedder::Impl::prepare_context(const std::vector<TokenizedText>& texts) {
 }
 
 void Embedder::Impl::run_batch(const Batch& batch, const std::vector<TokenizedText>& texts,
-                               std::vector<PooledSums>& sums) {
+                               const std::function<void()>& on_step, std::vector<PooledSums>& sums) {
     const bool outputs = capture.needs_outputs();
     const std::size_t n_batch = context->shape().n_batch;
     context->clear();
@@ -208,6 +253,7 @@ void Embedder::Impl::run_batch(const Batch& batch, const std::vector<TokenizedTe
     std::size_t longest = 0;
     for (const std::size_t index : batch) longest = std::max(longest, texts[index].tokens.size());
     while (done < longest) {
+        if (on_step) on_step();
         std::vector<Piece> pieces;
         std::vector<Segment> segments;
         std::vector<PooledSums*> targets;
@@ -237,6 +283,8 @@ std::shared_ptr<const Model> Embedder::shared_model() const { return impl_->mode
 
 std::size_t Embedder::count_tokens(const std::string& text, const Prompt& prompt) const {
     check_text(text, 0);
+    EmbedRequest request;
+    (void)impl_->bytes_to_tokenize(text, request, "texts[0]");
     return impl_->tokenizer.tokenize(text, prompt).tokens.size();
 }
 
@@ -249,7 +297,7 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
     }
     const std::lock_guard lock(impl.mutex);
     EmbedResult result;
-    const std::vector<TokenizedText> tokenized = impl.tokenize(texts, request, result.n_truncated);
+    const std::vector<TokenizedText> tokenized = impl.tokenize(texts, request, result.truncated);
     if (texts.empty()) return result;
 
     impl.capture.want(request.layers);
@@ -277,7 +325,7 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
             sums[b].sums.assign(stride, 0.0);
         }
         try {
-            impl.run_batch(batch, tokenized, sums);
+            impl.run_batch(batch, tokenized, request.on_step, sums);
         } catch (...) {
             // Whatever state llama.cpp was left in, nobody meets it again.
             impl.context.reset();

@@ -1,5 +1,6 @@
 #include "embedding/text.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <optional>
@@ -42,7 +43,49 @@ bool is_blank(char32_t c) {
 
 bool is_continuation(char c) { return (static_cast<std::uint8_t>(c) & 0xC0) == 0x80; }
 
+enum class Kind { letter, digit, blank, other };
+
+Kind kind_of(char32_t c) {
+    if (is_blank(c)) return Kind::blank;
+    if (c >= '0' && c <= '9') return Kind::digit;
+    // Beyond ASCII everything counts as a letter: this only has to be at least as long as any match.
+    if (c >= 0x80 || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return Kind::letter;
+    return Kind::other;
+}
+
+struct Run {
+    std::size_t longest = 0;
+    std::size_t end_of_allowed = 0;
+};
+
+Run scan_runs(std::string_view text) {
+    Run run;
+    run.end_of_allowed = text.size();
+    std::size_t length = 0;
+    Kind last = Kind::other;
+    for (std::size_t i = 0; i < text.size();) {
+        const auto decoded = decode(text, i);
+        const Kind kind = decoded ? kind_of(decoded->code) : Kind::other;
+        length = kind == last ? length + 1 : 1;
+        last = kind;
+        if (length > kLongestRun && run.longest <= kLongestRun) run.end_of_allowed = i;
+        run.longest = std::max(run.longest, length);
+        i += decoded ? decoded->size : 1;
+    }
+    return run;
+}
+
 }  // namespace
+
+std::size_t longest_run(std::string_view text) { return scan_runs(text).longest; }
+
+std::size_t end_of_longest_allowed_run(std::string_view text) { return scan_runs(text).end_of_allowed; }
+
+std::size_t character_start(std::string_view text, std::size_t position) {
+    if (position >= text.size()) return text.size();
+    while (position > 0 && is_continuation(text[position])) --position;
+    return position;
+}
 
 std::string shown(std::string_view text) {
     constexpr std::size_t kLongest = 60;

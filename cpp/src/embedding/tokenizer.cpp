@@ -3,13 +3,40 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "embedding/large_stack.hpp"
+#include "embedding/text.hpp"
 #include "model/llama_log.hpp"
 
 namespace fastplr {
 
-Tokenizer::Tokenizer(const llama_model* model) : vocab_(llama_model_get_vocab(model)) {}
+namespace {
+
+// A match of std::regex takes some hundred bytes of stack a character: 20,000 letters fit into 8 MB, 40,000
+// do not.
+constexpr std::size_t kRunOnThisStack = 512;
+constexpr std::size_t kLargeStack = std::size_t{128} << 20;
+
+}  // namespace
+
+Tokenizer::Tokenizer(const llama_model* model) : vocab_(llama_model_get_vocab(model)) {
+    for (llama_token token = 0; token < llama_vocab_n_tokens(vocab_); ++token) {
+        longest_token_ = std::max(longest_token_, piece(token).size());
+    }
+}
+
+bool Tokenizer::keeps_bytes() const {
+    const auto type = llama_vocab_type(vocab_);
+    return type == LLAMA_VOCAB_TYPE_BPE || type == LLAMA_VOCAB_TYPE_SPM;
+}
 
 std::vector<llama_token> Tokenizer::raw_tokens(const std::string& text) const {
+    if (longest_run(text) <= kRunOnThisStack) return tokens_of(text);
+    std::vector<llama_token> tokens;
+    run_with_large_stack(kLargeStack, [&] { tokens = tokens_of(text); });
+    return tokens;
+}
+
+std::vector<llama_token> Tokenizer::tokens_of(const std::string& text) const {
     const NativeGuard guard;
     std::vector<llama_token> tokens(text.size() + 8);
     const auto run = [&] {

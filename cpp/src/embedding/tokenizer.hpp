@@ -27,13 +27,22 @@ class Tokenizer {
     /// tokeniser fails.
     TokenizedText tokenize(const std::string& text, const Prompt& prompt) const;
 
+    /// Whether tokens stand for all bytes of a text (BPE, SentencePiece); an unknown word of others is one
+    /// token however long.
+    bool keeps_bytes() const;
+
+    /// Bytes of the longest token of the vocabulary, at least 1.
+    std::size_t longest_token() const { return longest_token_; }
+
     /// The bytes that a token stands for; empty for control tokens.
     std::string piece(llama_token token) const;
 
   private:
     std::vector<llama_token> raw_tokens(const std::string& text) const;
+    std::vector<llama_token> tokens_of(const std::string& text) const;
 
     const llama_vocab* vocab_;
+    std::size_t longest_token_ = 1;
 };
 
 }  // namespace fastplr

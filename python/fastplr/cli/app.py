@@ -20,6 +20,7 @@ from fastplr.cli.info import info
 from fastplr.cli.models import models
 from fastplr.cli.options import debug_option, wants_traceback
 from fastplr.cli.predict import predict
+from fastplr.cli.wording import in_options
 from fastplr.errors import FastplrError, NotConverged, TruncationWarning
 
 EXIT_ERROR = 1
@@ -90,13 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return in_options(" ".join(str(error).split())) or type(error).__name__
 
 
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        click.echo(f"fastplr: warning: {message}", err=True)
+        click.echo(f"fastplr: warning: {in_options(str(message))}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", NotConverged)

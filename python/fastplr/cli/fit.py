@@ -21,7 +21,8 @@ from fastplr.cli.options import (
     table_options,
     threads_option,
 )
-from fastplr.cli.output import format_bytes, print_json, print_pairs
+from fastplr.cli.output import format_bytes, format_cross_validation, print_json, print_pairs
+from fastplr.cli.wording import rows_named
 
 
 @click.command()
@@ -77,26 +78,29 @@ def fit(
     standard input. A good --instruction says what the text is and what the labels are.
     """
     import fastplr
-    from fastplr.tables import check_output, read_table
+    from fastplr.tables import STANDARD_STREAM, check_output, read_table
 
     if text_column == label_column:
         raise click.UsageError(f"--text and --label are both {text_column!r}; expected two columns")
     prompt = prompt_of(instruction, prefix, suffix)
-    check_output(output, inputs=(table, model))
+    if output == STANDARD_STREAM:
+        raise click.UsageError("-o -: a classifier goes to a file; expected the name of one")
+    check_output(output, inputs=(table, model), devices=False)
     rows = read_table(table, [text_column, label_column], format=table_format, delimiter=delimiter)
-    classifier = fastplr.fit(
-        rows.texts(text_column),
-        rows.labels(label_column),
-        model=model,
-        prompt=prompt,
-        layer=layer,
-        pooling=pooling,
-        C=C,
-        class_weight=class_weight,
-        on_long=on_long,
-        n_threads=threads,
-        progress=False if quiet else None,
-    )
+    with rows_named(rows):
+        classifier = fastplr.fit(
+            rows.texts(text_column),
+            rows.labels(label_column),
+            model=model,
+            prompt=prompt,
+            layer=layer,
+            pooling=pooling,
+            C=C,
+            class_weight=class_weight,
+            on_long=on_long,
+            n_threads=threads,
+            progress=False if quiet else None,
+        )
     classifier.save(output)
     report = classifier.report_
     if as_json:
@@ -109,10 +113,7 @@ def _summary(report: dict[str, Any], output: str) -> list[tuple[str, str]]:
     classes = ", ".join(f"{entry['label']} {entry['count']}" for entry in report["classes"])
     penalty = f"{report['C']:.4g}"
     if report["cv"]:
-        cv = report["cv"]
-        penalty += f", by {cv['n_folds']}-fold cross-validation: log-loss {-cv['neg_log_loss']:.3f}"
-        if "accuracy" in cv:
-            penalty += f", accuracy {cv['accuracy']:.3f}"
+        penalty += f", by {format_cross_validation(report['cv'])}"
     solving = f"{report['solve_seconds']:.2f} s" + ("" if report["converged"] else " (not converged)")
     return [
         ("texts", f"{report['n_texts']} in {len(report['classes'])} classes: {classes}"),

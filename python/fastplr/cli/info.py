@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fastplr.cli.options import debug_option, json_option
-from fastplr.cli.output import print_json, print_pairs
+from fastplr.cli.output import format_cross_validation, format_numbers, print_json, print_pairs
 
 _CLASSIFIER_ARCHITECTURE = b"fastplr-classifier"
 
@@ -62,13 +62,17 @@ def _path_of(file: str) -> Path:
 
 
 def _classifier_lines(info: dict[str, Any]) -> list[tuple[str, str]]:
-    prompt, model, report = info["prompt"], info["model"], info["report"]
+    prompt, model, report, norms = info["prompt"], info["model"], info["report"], info["coef_norm"]
     lines = [
         ("file", f"classifier, format version {info['format_version']}, written by {info['created_with']}"),
         ("labels", ", ".join(map(repr, info["labels"]))),
         ("features", f"{info['n_features']}, layer {info['layer']}, {info['pooling']} pooling"),
         ("prompt", f"{prompt['prefix']!r} + text + {prompt['suffix']!r}"),
+        ("long texts", f"on-long {info['on_long']}"),
         ("C", f"{info['C']:.6g}"),
+        ("scaler", f"mean {format_numbers(info['mean'])}, scale {format_numbers(info['scale'])}"),
+        ("coefficients", f"{len(norms)} x {info['n_features']}, norm {format_numbers(norms)}"),
+        ("intercept", format_numbers(info["intercept"])),
         ("model", model["name"]),
         ("model source", f"sha256 {model['source_sha256']}"),
     ]
@@ -76,4 +80,6 @@ def _classifier_lines(info: dict[str, Any]) -> list[tuple[str, str]]:
     if report:
         counts = ", ".join(f"{entry['label']!r} {entry['count']}" for entry in report["classes"])
         lines.append(("fitted on", f"{report['n_texts']} texts: {counts}"))
+        if report.get("cv"):
+            lines.append(("held out", format_cross_validation(report["cv"])))
     return lines

@@ -130,6 +130,10 @@ threads_option = click.option(
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+output_format_option = click.option(
+    "--output-format", type=click.Choice(_FORMATS), help="Format of the table written.  [default: by its ending]"
+)
+
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bars and no summary.")
 
 

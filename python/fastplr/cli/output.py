@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -38,6 +38,19 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {value}")
+
+
+def format_cross_validation(cv: dict[str, Any]) -> str:
+    """The scores in the report of a fit: ``"10-fold cross-validation: log-loss 0.412, accuracy 0.871"``."""
+    accuracy = f", accuracy {cv['accuracy']:.3f}" if "accuracy" in cv else ""
+    return f"{cv['n_folds']}-fold cross-validation: log-loss {-cv['neg_log_loss']:.3f}{accuracy}"
+
+
+def format_numbers(values: Sequence[float], at_most: int = 6) -> str:
+    """The numbers themselves where they are few, else their range."""
+    if len(values) <= at_most:
+        return ", ".join(f"{value:.4g}" for value in values)
+    return f"{min(values):.4g} to {max(values):.4g}"
 
 
 def format_bytes(n_bytes: int) -> str:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 import click
 
-from fastplr.cli.options import debug_option, quiet_option, table_argument, table_options, threads_option
+from fastplr.cli.options import (
+    debug_option,
+    output_format_option,
+    quiet_option,
+    table_argument,
+    table_options,
+    threads_option,
+)
+from fastplr.cli.wording import rows_named
 
 
 @click.command()
@@ -15,6 +26,8 @@ from fastplr.cli.options import debug_option, quiet_option, table_argument, tabl
     "-o", "--output", metavar="OUT", type=click.Path(), default="-",
     help="A .csv, .tsv, .jsonl or .parquet file.  [default: CSV on standard output]",
 )  # fmt: skip
+@output_format_option
+@click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, whatever the ending of OUT is.")
 @click.option(
     "--keep", "kept_columns", metavar="COLUMN", multiple=True,
     help="Copy this column of the input, before the others; may be given several times.",
@@ -43,6 +56,8 @@ def predict(
     table_format: str | None,
     delimiter: str | None,
     output: str,
+    output_format: str | None,
+    as_json: bool,
     kept_columns: tuple[str, ...],
     model: str | None,
     allow_variant: bool,
@@ -53,13 +68,18 @@ def predict(
     """Predict the labels of a table of texts with a fitted classifier.
 
     The output has one row a text, in the order of the input, and the columns text, label (the predicted one)
-    and p_LABEL, the probability of each label. A kept column whose name is one of these is called input_NAME.
+    and p_LABEL, the probability of each label (p_1 and p_'1' where labels differ only in being a number or text).
+    A kept column whose name is one of these is called input_NAME.
     """
     import fastplr
     from fastplr.tables import STANDARD_STREAM, Column, check_output, format_of, read_table, write_table
 
+    if as_json:
+        if output_format not in (None, "jsonl"):
+            raise click.UsageError(f"--json and --output-format {output_format} contradict each other; give one")
+        output_format = "jsonl"
+    output_format = format_of(output, output_format)
     if output != STANDARD_STREAM:
-        format_of(output)
         check_output(output, inputs=(classifier, table))
     rows = read_table(table, [text_column, *kept_columns], format=table_format, delimiter=delimiter)
     texts = rows.texts(text_column)
@@ -68,13 +88,25 @@ def predict(
     if on_long is not None:
         fitted.embedder_.set_params(on_long=on_long)
 
-    probabilities = fitted.predict_proba(texts)
+    with rows_named(rows):
+        probabilities = fitted.predict_proba(texts)
     labels = [fitted.classes_[k] for k in probabilities.argmax(axis=1)]
     predicted: dict[str, Column] = {"text": texts, "label": labels}
-    for k, label in enumerate(fitted.classes_):
+    for k, name in enumerate(_probability_columns(fitted.classes_.tolist())):
         # Six digits are more than a probability fitted on some hundred rows has.
-        predicted[f"p_{label}"] = [float(f"{p:.6g}") for p in probabilities[:, k]]
-    kept: dict[str, Column] = {
-        f"input_{name}" if name in predicted else name: rows.columns[name] for name in kept_columns
-    }
-    write_table(output, {**kept, **predicted})
+        predicted[name] = [float(f"{p:.6g}") for p in probabilities[:, k]]
+    kept: dict[str, Column] = {}
+    for name in dict.fromkeys(kept_columns):
+        free_name = name
+        while free_name in predicted or free_name in kept:
+            free_name = f"input_{free_name}"
+        kept[free_name] = rows.columns[name]
+    write_table(output, {**kept, **predicted}, format=output_format)
+
+
+def _probability_columns(labels: Iterable[object]) -> list[str]:
+    """A name for the column of each label: its text, or as Python writes it where two texts are the same."""
+    labels = list(labels)
+    most_common = Counter(map(str, labels)).most_common(1)
+    write = repr if most_common and most_common[0][1] > 1 else str
+    return [f"p_{write(label)}" for label in labels]

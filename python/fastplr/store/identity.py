@@ -32,6 +32,16 @@ _hashes: dict[tuple[str, int, int], str] = {}
 _hashes_lock = threading.Lock()
 
 
+def _new_lock_in_child() -> None:
+    # Another thread may have held the lock at the moment of the fork.
+    global _hashes_lock
+    _hashes_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock_in_child)
+
+
 @dataclass(frozen=True)
 class FileRecord:
     """What is known of a file of the store.

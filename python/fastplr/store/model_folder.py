@@ -19,6 +19,7 @@ from fastplr.store.catalogue import CatalogueEntry, find_entry, known_models, un
 from fastplr.store.identity import FileRecord, Recipe
 from fastplr.store.native import NativeCore, native_core
 from fastplr.store.progress import note
+from fastplr.threads import default_threads
 
 __all__ = ["VARIANT_TYPES", "ModelStore", "ResolvedModel", "home"]
 
@@ -56,10 +57,6 @@ def home() -> Path:
     if given:
         return Path(os.path.abspath(os.path.expanduser(given)))  # noqa: PTH100, PTH111  (Path's raises without HOME)
     return platformdirs.user_cache_path("fastplr")
-
-
-def _n_processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _unmodified(sha256: str, path: Path) -> FileRecord:
@@ -354,7 +351,7 @@ class ModelStore:
         """Make `target` from `source` in the folder `working` and move it into place."""
         note(f"making {target.name} from {source.name}", progress)
         made = working / target.name
-        self._native.quantise(str(source), str(made), type_name, _n_processors(), source_sha256)
+        self._native.quantise(str(source), str(made), type_name, default_threads(), source_sha256)
         with made.open("rb+") as file:
             os.fsync(file.fileno())
         sha256 = identity.file_sha256(made, progress)

@@ -13,14 +13,26 @@ from typing import BinaryIO
 from fastplr.errors import InputError
 
 
-def check_output(path: str | os.PathLike[str], *, inputs: tuple[str | os.PathLike[str], ...] = ()) -> None:
+def check_output(
+    path: str | os.PathLike[str],
+    *,
+    inputs: tuple[str | os.PathLike[str], ...] = (),
+    devices: bool = True,
+) -> None:
     """Refuses a path that could not be written, before long work is done for it.
 
+    Args:
+        path: The file to be written.
+        inputs: The files that are read, none of which it may be.
+        devices: Whether it may be a device or a pipe, as ``/dev/stdout`` is.
+
     Raises:
-        InputError: ``path`` is a directory, lies in a folder that does not exist, may not be written, or is
-            one of the files in ``inputs``.
+        InputError: ``path`` is a directory, lies in a folder that does not exist, may not be written, is one
+            of the files in ``inputs``, or is a device or a pipe that is not wanted.
     """
     name, given = os.fspath(path), Path(path)
+    if not devices and (_is_device(given) or _is_open_stream(given)):
+        raise InputError(f"{name} is a device or a pipe; expected the name of a file to write")
     if _is_device(given):
         return
     target = given.resolve()
@@ -76,3 +88,8 @@ def atomic_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def _is_device(path: Path) -> bool:
     """Whether ``path`` exists and is neither a regular file nor a directory."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _is_open_stream(path: Path) -> bool:
+    """Whether ``path`` names an open stream of this process, which may lead to a regular file (``> FILE``)."""
+    return str(path) in {"/dev/stdin", "/dev/stdout", "/dev/stderr"} or str(path.parent) == "/dev/fd"

@@ -28,6 +28,16 @@ _FIELD_SIZE_LOCK = threading.Lock()
 _FIELD_SIZE_LIMIT = 2**31 - 1  # a C long on Windows
 
 
+def _renew_lock() -> None:
+    global _FIELD_SIZE_LOCK
+    _FIELD_SIZE_LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # The thread that held the lock at the fork is not there in the child to release it.
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 def read_table(
     path: str | os.PathLike[str],
     columns: Sequence[str] | None = None,
