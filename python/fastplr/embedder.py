@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
-from tqdm import tqdm
 
 from fastplr import _core, model_store
 from fastplr.engine import file_stamp, get_engine
@@ -23,6 +20,7 @@ from fastplr.feature_cache import feature_cache
 from fastplr.inputs import as_texts, check_collection
 from fastplr.model_info import ModelInfo, read_model_info
 from fastplr.model_store import ResolvedModel
+from fastplr.progress import text_bar
 from fastplr.prompt import Prompt
 from fastplr.threads import default_threads
 
@@ -36,20 +34,6 @@ DEFAULT_N_BATCH = 512
 # Distinct texts handed to the engine at once: enough to fill many batches, few enough that a corpus streams.
 CHUNK = 2048
 INT32_MAX = 2**31 - 1  # the native core counts tokens, threads and layers in 32 bits
-
-
-@contextlib.contextmanager
-def _progress_bar(total: int, progress: bool | None) -> Iterator[Callable[[int], object]]:
-    """Gives a function that is told how many texts are done.
-
-    Where nothing is shown no bar is made: making one takes a lock of tqdm's, which a fork could leave locked.
-    """
-    shown = sys.stderr is not None and sys.stderr.isatty() if progress is None else progress
-    if not shown or not total:
-        yield lambda done: None
-        return
-    with tqdm(total=total, unit="text", desc="embedding", leave=False) as bar:
-        yield lambda done: bar.update(done - bar.n)
 
 
 class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -290,7 +274,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         # A corpus that would push out most of the rest is not kept.
         keep = len(missing) * rows[:1].nbytes <= feature_cache.max_bytes // 2
         engine = self._engine()
-        with _progress_bar(len(missing), self.progress) as advance_to:
+        with text_bar(len(missing), "embedding", self.progress) as bar:
             for start in range(0, len(missing), CHUNK):
                 chunk = missing[start : start + CHUNK]
                 places = [first[text] for text in chunk]
@@ -304,7 +288,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                     suffix=prompt.suffix,
                     truncate=self.on_long == "truncate",
                     indices=places,
-                    on_progress=lambda done, _, start=start: advance_to(start + done),  # type: ignore[misc]
+                    on_progress=lambda done, _, start=start: bar.update(start + done - bar.n),  # type: ignore[misc]
                 )
                 rows[places] = block
                 n_tokens += summary["n_tokens"]

@@ -222,6 +222,32 @@ def test_joblibs_processes_work(tiny_llama: TinyModel) -> None:
     joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
 
 
+@needs_fork
+def test_a_child_does_not_wait_for_locks_that_threads_of_the_parent_held(tiny_llama: TinyModel) -> None:
+    program = """
+from tqdm import tqdm
+from fastplr import engine
+from fastplr.store import identity
+want = features()
+held = threading.Event()
+def hold():
+    for lock in (tqdm.get_lock(), identity._hashes_lock, engine._lock, feature_cache._lock):
+        lock.acquire()
+    held.set()
+    time.sleep(60)
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    again = Embedder(sys.argv[1], n_threads=1, layer=2, progress=True).embed(TEXTS)
+    os._exit(0 if right(again, want) else 1)
+_, status = os.waitpid(child, 0)
+print(status, flush=True)
+os._exit(0)
+"""
+    assert run_program(PREAMBLE + program, tiny_llama.path) == "0"
+
+
 # -- interruptions and failures ---------------------------------------------------------------------------------------
 
 

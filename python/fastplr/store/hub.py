@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastplr.errors import InputError, ModelError
-from fastplr.store.progress import note
+from fastplr.progress import note
 
 __all__ = ["hub_file"]
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fastplr.errors import ModelError
-from fastplr.store.progress import byte_bar
+from fastplr.progress import byte_bar
 
 __all__ = ["FileRecord", "Recipe", "file_sha256", "read_record", "require_gguf", "unchanged", "write_record"]
 

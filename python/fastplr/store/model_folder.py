@@ -14,11 +14,11 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from fastplr.errors import InputError, ModelError
+from fastplr.progress import note
 from fastplr.store import fetch, hub, identity
 from fastplr.store.catalogue import CatalogueEntry, find_entry, known_models, unknown_model
 from fastplr.store.identity import FileRecord, Recipe
 from fastplr.store.native import NativeCore, native_core
-from fastplr.store.progress import note
 from fastplr.threads import default_threads
 
 __all__ = ["VARIANT_TYPES", "ModelStore", "ResolvedModel", "home"]
