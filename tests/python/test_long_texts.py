@@ -17,7 +17,7 @@ LONGEST_RUN = 65536
 
 @pytest.fixture(scope="module")
 def recursive_tokeniser(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model whose pre-tokeniser falls back to std::regex in llama.cpp; of the same length as the name it replaces."""
+    """A model whose pre-tokeniser falls back to std::regex in llama.cpp (a name as long as the one it replaces)."""
     path = tmp_path_factory.mktemp("falcon") / "tiny.gguf"
     write_tiny_llama(path, n_ctx=8192)
     content = path.read_bytes()
