@@ -19,6 +19,7 @@ from fastplr._version import __version__
 from fastplr.classifier import PLRClassifier, classifier_file_info, fit, load, predict
 from fastplr.embedder import Embedder
 from fastplr.errors import (
+    CacheWarning,
     ClassifierFileError,
     ContextMemoryError,
     FastplrError,
@@ -35,6 +36,7 @@ from fastplr.model_info import ModelInfo, read_model_info
 from fastplr.prompt import Prompt
 
 __all__ = [
+    "CacheWarning",
     "ClassifierFileError",
     "ContextMemoryError",
     "Embedder",

@@ -44,6 +44,7 @@ class Embedder:
         truncate: bool = False,
         indices: Sequence[int] = ...,
         on_progress: Callable[[int, int], object] | None = None,
+        on_batch: Callable[[list[int], list[int]], object] | None = None,
     ) -> EmbedSummary: ...
     def count_tokens(self, text: str, *, prefix: str = "", suffix: str = "") -> int: ...
 

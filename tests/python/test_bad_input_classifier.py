@@ -196,7 +196,7 @@ def test_class_weight(fit: Fit, class_weight: Any, message: str) -> None:
         ({"n_threads": "all"}, "n_threads is 'all'"),
         ({"prompt": 3}, "prompt is 3 of type int"),
         ({"prompt": "a\0b"}, "NUL|x00"),
-        ({"penalty": "l1"}, "unknown parameter 'penalty': expected some of C, Cs, class_weight"),
+        ({"penalty": "l1"}, "unknown parameter 'penalty': expected some of C, Cs, cache, class_weight"),
     ],
     ids=str,
 )

@@ -526,7 +526,7 @@ def test_a_reader_who_leaves_is_no_error(fitted: Path, new_csv: Path) -> None:
 
 def test_help_of_every_command(run: Run) -> None:
     top = run("--help")
-    for command in ("fit", "predict", "embed", "models", "info", "demo"):
+    for command in ("fit", "predict", "embed", "models", "info", "convert", "demo"):
         assert f"  {command} " in top
         assert "--debug" in run(command, "--help") or command == "models"
     assert fastplr.__version__ in run("--version")

@@ -19,7 +19,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import FeatureUnion, make_pipeline
 
 from fastplr import Embedder, InputError, Prompt, TruncationWarning
-from fastplr.feature_cache import FeatureCache, feature_cache
+from fastplr.feature_cache import feature_cache
 from pooled_states import expected_embedding
 from tiny_models import TinyModel, write_tiny_llama
 
@@ -227,17 +227,6 @@ def test_a_file_that_took_the_models_place_is_noticed(tmp_path: Path) -> None:
     other.path.replace(path)
     want = [expected_embedding(other, text, layer=2, pooling="mean") for text in TEXTS]
     np.testing.assert_allclose(model.embed(TEXTS), want, atol=F16_ATTENTION)
-
-
-def test_the_cache_keeps_to_its_memory_and_forgets_the_oldest() -> None:
-    cache = FeatureCache(max_bytes=10_000)
-    for i in range(100):
-        cache.put("setting", [f"text {i}"], np.full((1, 64), i, dtype=np.float32), [i % 2 == 0])
-    rows = cache.get("setting", [f"text {i}" for i in range(100)])
-    known = [i for i, row in enumerate(rows) if row is not None]
-    assert known == list(range(100 - len(known), 100))
-    assert 0 < len(known) * 64 * 4 <= 10_000
-    assert all(rows[i].features[0] == i and rows[i].cut == (i % 2 == 0) for i in known)
 
 
 def test_a_text_that_was_cut_is_computed_once_and_warned_of_each_time(tiny_llama: TinyModel) -> None:

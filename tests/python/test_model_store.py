@@ -75,6 +75,7 @@ def test_catalogue_has_the_models_of_the_design() -> None:
     found = {entry.name: (entry.size, entry.sha256[:16], entry.opt_in) for entry in model_store.models()}
     assert found == {
         "smollm2-135m": (98_362_432, "b179c9523d0e6a0f", False),
+        "minilm-l6-v2": (91_346_229, "fff0248cc71930a7", False),
         "gemma3-270m": (253_113_024, "a5fd3b62230aa5ec", True),
         "qwen2.5-coder-0.5b": (491_400_064, "1d9614638d18024d", False),
     }
@@ -86,6 +87,10 @@ def test_catalogue_is_consistent() -> None:
         assert entry.default_type is None or entry.default_type in model_store.VARIANT_TYPES
         assert all(len(digest) == 64 for digest in [entry.sha256, *(part.wheel_sha256 for part in entry.parts)])
         assert len({part.requirement for part in entry.parts}) == len(entry.parts)
+        if entry.folder_files:
+            assert len(entry.parts) == 1
+            assert sum(file.size for file in entry.folder_files) == entry.size
+            assert all(len(file.sha256) == 64 for file in entry.folder_files)
         assert not entry.opt_in or entry.licence_url
         assert model_store.licence_of(entry.sha256) == entry.licence
     assert model_store.licence_of("0" * 64) is None

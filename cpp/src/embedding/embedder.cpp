@@ -136,6 +136,7 @@ struct Embedder::Impl {
     std::size_t bytes_to_tokenize(const std::string& text, const EmbedRequest& request,
                                   const std::string& name) const;
     void prepare_context(const std::vector<TokenizedText>& texts);
+    void stop_if_forked() const;
     void run_batch(const Batch& batch, const std::vector<TokenizedText>& texts,
                    const std::function<void()>& on_step, std::vector<PooledSums>& sums);
 };
@@ -243,6 +244,13 @@ void Embedder::Impl::prepare_context(const std::vector<TokenizedText>& texts) {
     context = std::make_unique<Context>(*model, shape, options.n_threads, capture);
 }
 
+void Embedder::Impl::stop_if_forked() const {
+    if (!forked) return;
+    throw ModelError(
+        "the process was forked while it was embedding: a child cannot go on with the work "
+        "of its parent, but it can embed anew");
+}
+
 void Embedder::Impl::run_batch(const Batch& batch, const std::vector<TokenizedText>& texts,
                                const std::function<void()>& on_step, std::vector<PooledSums>& sums) {
     const bool outputs = capture.needs_outputs();
@@ -339,12 +347,17 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
             }
         }
         n_done += batch.size();
-        if (request.on_progress) request.on_progress(n_done, texts.size());
-        if (impl.forked) {
-            throw ModelError(
-                "the process was forked while it was embedding: a child cannot go on with the work "
-                "of its parent, but it can embed anew");
+        impl.stop_if_forked();  // what a child found of this batch is not to be relied on
+        if (request.on_batch) {
+            std::vector<std::size_t> cut;
+            for (const std::size_t index : batch) {
+                if (std::binary_search(result.truncated.begin(), result.truncated.end(), index))
+                    cut.push_back(index);
+            }
+            request.on_batch(batch, cut);
         }
+        if (request.on_progress) request.on_progress(n_done, texts.size());
+        impl.stop_if_forked();
     }
     return result;
 }

@@ -1,4 +1,4 @@
-"""The command line: ``fastplr fit | predict | embed | models | info | demo``.
+"""The command line: ``fastplr fit | predict | embed | models | info | convert | demo``.
 
 Results go to standard output, everything else (progress, warnings, errors) to standard error.
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from fastplr.cli.cache import cache
+from fastplr.cli.convert import convert
 from fastplr.cli.demo import demo
 from fastplr.cli.embed import embed
 from fastplr.cli.fit import fit
@@ -21,7 +23,7 @@ from fastplr.cli.models import models
 from fastplr.cli.options import debug_option, wants_traceback
 from fastplr.cli.predict import predict
 from fastplr.cli.wording import in_options
-from fastplr.errors import FastplrError, NotConverged, TruncationWarning
+from fastplr.errors import CacheWarning, FastplrError, NotConverged, TruncationWarning
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -54,7 +56,7 @@ def cli() -> None:
     """
 
 
-for _command in (fit, predict, embed, models, info, demo):
+for _command in (fit, predict, embed, models, info, convert, cache, demo):
     cli.add_command(_command)
 
 
@@ -100,8 +102,8 @@ def _warnings_in_one_line() -> Iterator[None]:
         click.echo(f"fastplr: warning: {in_options(str(message))}", err=True)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", NotConverged)
-        warnings.simplefilter("always", TruncationWarning)
+        for category in (CacheWarning, NotConverged, TruncationWarning):
+            warnings.simplefilter("always", category)
         warnings.showwarning = show
         yield
 

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from fastplr.cli.options import (
+    cache_option,
     debug_option,
     json_option,
     layer_option,
@@ -42,6 +43,7 @@ from fastplr.cli.wording import rows_named
 )  # fmt: skip
 @on_long_option
 @threads_option
+@cache_option(False)
 @json_option
 @quiet_option
 @debug_option
@@ -60,6 +62,7 @@ def embed(
     pooling: str,
     on_long: Literal["error", "truncate"],
     threads: int | None,
+    cache: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -99,6 +102,7 @@ def embed(
         prompt=prompt,
         on_long=on_long,
         n_threads=threads,
+        cache=cache,
         progress=False if quiet else None,
     )
     with rows_named(rows):

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fastplr.cli.options import (
+    cache_option,
     debug_option,
     json_option,
     layer_option,
@@ -49,6 +50,7 @@ from fastplr.cli.wording import rows_named
 @click.option("--class-weight", type=click.Choice(["balanced"]), help="Let rare classes count as much as others.")
 @on_long_option
 @threads_option
+@cache_option(True)
 @json_option
 @quiet_option
 @debug_option
@@ -69,6 +71,7 @@ def fit(
     class_weight: str | None,
     on_long: str,
     threads: int | None,
+    cache: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -99,6 +102,7 @@ def fit(
             class_weight=class_weight,
             on_long=on_long,
             n_threads=threads,
+            cache=cache,
             progress=False if quiet else None,
         )
     classifier.save(output)
@@ -115,11 +119,14 @@ def _summary(report: dict[str, Any], output: str) -> list[tuple[str, str]]:
     if report["cv"]:
         penalty += f", by {format_cross_validation(report['cv'])}"
     solving = f"{report['solve_seconds']:.2f} s" + ("" if report["converged"] else " (not converged)")
+    embedding = f"{report['embed_seconds']:.1f} s for {report['n_tokens']:,} tokens"
+    if report["n_tokens"] == 0:
+        embedding = f"{report['embed_seconds']:.1f} s: all known from an earlier run"
     return [
         ("texts", f"{report['n_texts']} in {len(report['classes'])} classes: {classes}"),
         ("model", f"{report['model']['name']}, layer {report['layer']}, {report['pooling']} pooling"),
         ("C", penalty),
-        ("embedding", f"{report['embed_seconds']:.1f} s for {report['n_tokens']:,} tokens"),
+        ("embedding", embedding),
         ("solving", solving),
         ("saved", f"{output} ({format_bytes(os.path.getsize(output))})"),  # noqa: PTH202
     ]

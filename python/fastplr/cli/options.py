@@ -128,6 +128,18 @@ threads_option = click.option(
     "--threads", metavar="N", type=click.IntRange(min=1), help="Threads.  [default: all processors]"
 )
 
+
+def cache_option(default: bool) -> Callable[[F], F]:
+    """``--cache/--no-cache``: whether the features of texts are kept on disk."""
+    return click.option(
+        "--cache/--no-cache",
+        default=default,
+        show_default=True,
+        help="Keep embeddings on disk ('fastplr cache info' says where): a run that is repeated, or was stopped, does "
+        "not compute them again.",
+    )
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 output_format_option = click.option(

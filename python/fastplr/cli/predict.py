@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import click
 
 from fastplr.cli.options import (
+    cache_option,
     debug_option,
     output_format_option,
     quiet_option,
@@ -47,6 +48,7 @@ from fastplr.cli.wording import rows_named
     help="What to do with a text longer than the model's context.  [default: as when it was fitted]",
 )  # fmt: skip
 @threads_option
+@cache_option(False)
 @quiet_option
 @debug_option
 def predict(
@@ -63,6 +65,7 @@ def predict(
     allow_variant: bool,
     on_long: str | None,
     threads: int | None,
+    cache: bool,
     quiet: bool,
 ) -> None:
     """Predict the labels of a table of texts with a fitted classifier.
@@ -84,7 +87,7 @@ def predict(
     rows = read_table(table, [text_column, *kept_columns], format=table_format, delimiter=delimiter)
     texts = rows.texts(text_column)
     fitted = fastplr.load(classifier, model=model, allow_variant=allow_variant)
-    fitted.embedder_.set_params(progress=False if quiet else None, n_threads=threads)
+    fitted.embedder_.set_params(progress=False if quiet else None, n_threads=threads, cache=cache)
     if on_long is not None:
         fitted.embedder_.set_params(on_long=on_long)
 

