@@ -9,6 +9,7 @@
 #include "embedding/context.hpp"
 #include "embedding/fork_guard.hpp"
 #include "embedding/layer_capture.hpp"
+#include "embedding/shared_prefix.hpp"
 #include "embedding/text.hpp"
 #include "embedding/tokenizer.hpp"
 #include "model/native.hpp"
@@ -49,6 +50,13 @@ void check_request(const EmbedRequest& request, const Model& model) {
             throw InputError("layer is " + std::to_string(layer) + ": expected 0 to " +
                              std::to_string(model.n_layers()) +
                              ", or -1 for the state after the output norm");
+        }
+        const bool loaded =
+            model.max_layer() == kAllLayers || (layer != kOutputNormLayer && layer <= model.max_layer());
+        if (!loaded) {
+            throw InputError("layer is " + std::to_string(layer) + ": expected at most " +
+                             std::to_string(model.max_layer()) +
+                             ", since the model was loaded without the layers above");
         }
     }
     check_utf8(request.prompt.prefix, "the prompt's prefix");
@@ -104,12 +112,20 @@ void check_texts(const std::vector<std::string>& texts) {
     for (std::size_t i = 0; i < texts.size(); ++i) check_text(texts[i], i);
 }
 
+// Tokens that continue what the context holds, and where their states are added up.
+struct Sequence {
+    const llama_token* tokens;
+    std::size_t n_tokens;
+    PooledSums* sums;
+};
+
 struct Embedder::Impl {
     std::shared_ptr<const Model> model;
     EmbedderOptions options;
     Tokenizer tokenizer;
     LayerCapture capture;
     std::unique_ptr<Context> context;
+    SharedPrefix prefix;  ///< what the context holds; without tokens where it holds nothing
     std::mutex mutex;
     bool forked = false;
     ForkGuard fork_guard;
@@ -135,9 +151,14 @@ struct Embedder::Impl {
     /// How much of a text is worth tokenising: what surely does not fit is not looked at.
     std::size_t bytes_to_tokenize(const std::string& text, const EmbedRequest& request,
                                   const std::string& name) const;
-    void prepare_context(const std::vector<TokenizedText>& texts);
-    void run_batch(const Batch& batch, const std::vector<TokenizedText>& texts,
-                   const std::function<void()>& on_step, std::vector<PooledSums>& sums);
+    /// A context in which `n_shared` tokens and texts of up to `longest` tokens find room.
+    void prepare_context(std::size_t n_shared, std::size_t longest);
+    void drop_context();
+    /// How many tokens of these texts are taken from the prefix that the context then holds.
+    std::size_t prepare_prefix(const std::vector<TokenizedText>& texts, const EmbedRequest& request,
+                               const std::vector<std::vector<PoolingRange>>& ranges);
+    void run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
+                   const std::function<void()>& on_step);
 };
 
 std::size_t Embedder::Impl::bytes_to_tokenize(const std::string& text, const EmbedRequest& request,
@@ -209,20 +230,21 @@ std::vector<TokenizedText> Embedder::Impl::tokenize(const std::vector<std::strin
     return result;
 }
 
-void Embedder::Impl::prepare_context(const std::vector<TokenizedText>& texts) {
-    std::size_t longest = 0;
-    for (const TokenizedText& text : texts) longest = std::max(longest, text.tokens.size());
+void Embedder::Impl::drop_context() {
+    context.reset();
+    prefix = {};
+}
+
+void Embedder::Impl::prepare_context(std::size_t n_shared, std::size_t longest) {
     const auto n_batch = static_cast<std::size_t>(options.n_batch);
     ContextShape shape;
-    shape.n_ctx = std::max(longest, n_batch);
+    shape.n_ctx = n_shared + std::max(longest, n_batch);
     shape.n_batch = n_batch;
+    shape.depth = capture.depth();
     if (model->is_encoder()) {
-        // Without a causal mask every token sees every other: a text cannot be computed in pieces. libllama
-        // plans its own pooling with one token a sequence at the least.
-        shape.n_ctx = std::max(shape.n_ctx, kMaxTextsPerBatch);
+        // Without a causal mask every token sees every other: a text cannot be computed in pieces.
         shape.n_batch = shape.n_ctx;
     }
-    shape.outputs = model->is_encoder() || capture.needs_outputs();
     if (forked) {
         if (model->uses_accelerator()) {
             throw ModelError(
@@ -230,45 +252,83 @@ void Embedder::Impl::prepare_context(const std::vector<TokenizedText>& texts) {
                 "start worker processes with 'spawn' or 'forkserver'");
         }
         if (context) context->abandon();
-        context.reset();
+        drop_context();
         forked = false;
     }
     if (context && context->shape().holds(shape)) return;
     if (context) {  // grow only: what it could hold before, it still must
         shape.n_ctx = std::max(shape.n_ctx, context->shape().n_ctx);
         shape.n_batch = std::max(shape.n_batch, context->shape().n_batch);
-        shape.outputs = shape.outputs || context->shape().outputs;
-        context.reset();
+        shape.depth = std::max(shape.depth, context->shape().depth);
+        drop_context();
     }
     context = std::make_unique<Context>(*model, shape, options.n_threads, capture);
 }
 
-void Embedder::Impl::run_batch(const Batch& batch, const std::vector<TokenizedText>& texts,
-                               const std::function<void()>& on_step, std::vector<PooledSums>& sums) {
-    const bool outputs = capture.needs_outputs();
+std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& texts,
+                                           const EmbedRequest& request,
+                                           const std::vector<std::vector<PoolingRange>>& ranges) {
+    std::size_t longest = 0;
+    std::size_t limit = SIZE_MAX;
+    for (const TokenizedText& text : texts) longest = std::max(longest, text.tokens.size());
+    for (const auto& of_text : ranges) {
+        for (const PoolingRange& range : of_text) limit = std::min(limit, range.end);
+    }
+    std::size_t n_shared = 0;
+    if (!model->is_encoder() && !model->native().recurrent) {
+        n_shared = shared_length(texts, prefix.tokens, limit, static_cast<std::size_t>(options.n_batch));
+    }
+    prepare_context(n_shared, longest - n_shared);
+    if (n_shared == 0) {
+        context->forget();
+        prefix = {};
+        return 0;
+    }
+    const auto& tokens = texts.front().tokens;
+    const std::vector<std::size_t> begins = shared_begins(ranges, n_shared);
+    const bool same = prefix.tokens.size() == n_shared &&
+                      std::equal(prefix.tokens.begin(), prefix.tokens.end(), tokens.begin());
+    if (same && prefix.serves(capture.depth(), request.layers, begins)) {
+        context->forget(n_shared);
+        return n_shared;
+    }
+    SharedPrefix fresh;
+    fresh.tokens.assign(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(n_shared));
+    fresh.depth = capture.depth();
+    fresh.layers = request.layers;
+    for (const std::size_t begin : begins) fresh.sums.ranges.push_back({begin, n_shared});
+    fresh.sums.sums.assign(request.layers.size() * begins.size() * static_cast<std::size_t>(model->n_embd()),
+                           0.0);
+    prefix = {};
+    context->forget();
+    run_batch({{tokens.data(), n_shared, &fresh.sums}}, 0, request.on_step);
+    context->share_first_sequence();
+    prefix = std::move(fresh);
+    return n_shared;
+}
+
+void Embedder::Impl::run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
+                               const std::function<void()>& on_step) {
     const std::size_t n_batch = context->shape().n_batch;
-    context->clear();
     // A text longer than a batch is alone in it and fed in pieces that continue one another in the cache.
     std::size_t done = 0;
     std::size_t longest = 0;
-    for (const std::size_t index : batch) longest = std::max(longest, texts[index].tokens.size());
+    for (const Sequence& sequence : batch) longest = std::max(longest, sequence.n_tokens);
     while (done < longest) {
         if (on_step) on_step();
         std::vector<Piece> pieces;
         std::vector<Segment> segments;
         std::vector<PooledSums*> targets;
         std::size_t rows = 0;
-        for (std::size_t b = 0; b < batch.size(); ++b) {
-            const auto& tokens = texts[batch[b]].tokens;
-            const std::size_t n = std::min(tokens.size() - done, n_batch);
-            pieces.push_back({tokens.data() + done, n, done});
-            segments.push_back({rows, n, done});
-            targets.push_back(&sums[b]);
+        for (const Sequence& sequence : batch) {
+            const std::size_t n = std::min(sequence.n_tokens - done, n_batch);
+            pieces.push_back({sequence.tokens + done, n, first_token + done});
+            segments.push_back({rows, n, first_token + done});
+            targets.push_back(sequence.sums);
             rows += n;
         }
         capture.begin(std::move(segments), std::move(targets), rows);
-        context->decode(pieces, outputs);
-        capture.finish(model->info().architecture);
+        context->decode(pieces);
         done += std::min(longest, n_batch);
         if (batch.size() > 1) break;
     }
@@ -300,51 +360,56 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
     const std::vector<TokenizedText> tokenized = impl.tokenize(texts, request, result.truncated);
     if (texts.empty()) return result;
 
-    impl.capture.want(request.layers);
-    impl.prepare_context(tokenized);
-
-    std::vector<std::size_t> n_tokens;
-    for (const TokenizedText& text : tokenized) {
-        n_tokens.push_back(text.tokens.size());
-        result.n_tokens += text.tokens.size();
+    std::vector<std::vector<PoolingRange>> ranges(texts.size());
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+        for (const Pooling pooling : request.poolings) {
+            ranges[i].push_back(pooling_range(pooling, tokenized[i], impl.model->is_encoder()));
+        }
+        result.n_tokens += tokenized[i].tokens.size();
     }
-    const std::size_t max_texts = impl.model->native().recurrent ? 1 : kMaxTextsPerBatch;
     const std::size_t n_poolings = request.poolings.size();
     const auto width = static_cast<std::size_t>(impl.model->n_embd());
     const std::size_t stride = request.layers.size() * n_poolings * width;
 
-    std::size_t n_done = 0;
-    for (const Batch& batch :
-         make_batches(n_tokens, static_cast<std::size_t>(impl.options.n_batch), max_texts)) {
-        std::vector<PooledSums> sums(batch.size());
-        for (std::size_t b = 0; b < batch.size(); ++b) {
-            for (const Pooling pooling : request.poolings) {
-                sums[b].ranges.push_back(
-                    pooling_range(pooling, tokenized[batch[b]], impl.model->is_encoder()));
+    try {
+        impl.capture.want(request.layers);
+        const std::size_t n_shared = impl.prepare_prefix(tokenized, request, ranges);
+        std::vector<std::size_t> n_tokens;
+        for (const TokenizedText& text : tokenized) n_tokens.push_back(text.tokens.size() - n_shared);
+
+        std::size_t n_done = 0;
+        for (const Batch& batch : make_batches(n_tokens, static_cast<std::size_t>(impl.options.n_batch),
+                                               impl.context->max_texts())) {
+            std::vector<PooledSums> sums(batch.size());
+            std::vector<Sequence> sequences;
+            for (std::size_t b = 0; b < batch.size(); ++b) {
+                sums[b].ranges = ranges[batch[b]];
+                sums[b].sums.assign(stride, 0.0);
+                if (n_shared > 0) impl.prefix.add_to(sums[b], request.layers, width);
+                const auto& tokens = tokenized[batch[b]].tokens;
+                sequences.push_back({tokens.data() + n_shared, tokens.size() - n_shared, &sums[b]});
             }
-            sums[b].sums.assign(stride, 0.0);
-        }
-        try {
-            impl.run_batch(batch, tokenized, request.on_step, sums);
-        } catch (...) {
-            // Whatever state llama.cpp was left in, nobody meets it again.
-            impl.context.reset();
-            throw;
-        }
-        for (std::size_t b = 0; b < batch.size(); ++b) {
-            for (std::size_t k = 0; k < stride; ++k) {
-                const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
-                out[batch[b] * stride + k] =
-                    static_cast<float>(sums[b].sums[k] / static_cast<double>(range.end - range.begin));
+            impl.run_batch(sequences, n_shared, request.on_step);
+            impl.context->forget(n_shared);
+            for (std::size_t b = 0; b < batch.size(); ++b) {
+                for (std::size_t k = 0; k < stride; ++k) {
+                    const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
+                    out[batch[b] * stride + k] =
+                        static_cast<float>(sums[b].sums[k] / static_cast<double>(range.end - range.begin));
+                }
+            }
+            n_done += batch.size();
+            if (request.on_progress) request.on_progress(n_done, texts.size());
+            if (impl.forked) {
+                throw ModelError(
+                    "the process was forked while it was embedding: a child cannot go on with the work "
+                    "of its parent, but it can embed anew");
             }
         }
-        n_done += batch.size();
-        if (request.on_progress) request.on_progress(n_done, texts.size());
-        if (impl.forked) {
-            throw ModelError(
-                "the process was forked while it was embedding: a child cannot go on with the work "
-                "of its parent, but it can embed anew");
-        }
+    } catch (...) {
+        // Whatever state llama.cpp was left in, nobody meets it again.
+        if (!impl.forked) impl.drop_context();
+        throw;
     }
     return result;
 }
