@@ -12,7 +12,8 @@ namespace {
 py::dict embed(Embedder& embedder, const std::vector<std::string>& texts, py::array_t<float>& out,
                const std::vector<int>& layers, const std::vector<std::string>& poolings,
                const std::string& prefix, const std::string& suffix, bool truncate,
-               const std::vector<std::size_t>& indices, const py::object& on_progress) {
+               const std::vector<std::size_t>& indices, const py::object& on_progress,
+               const py::object& on_batch) {
     fastplr::EmbedRequest request;
     request.layers = layers;
     for (const std::string& word : poolings) request.poolings.push_back(fastplr::pooling_from_string(word));
@@ -23,6 +24,13 @@ py::dict embed(Embedder& embedder, const std::vector<std::string>& texts, py::ar
         const py::gil_scoped_acquire gil;
         if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     };
+    if (!on_batch.is_none()) {
+        request.on_batch = [&](const std::vector<std::size_t>& finished,
+                               const std::vector<std::size_t>& truncated) {
+            const py::gil_scoped_acquire gil;
+            on_batch(finished, truncated);
+        };
+    }
     request.on_progress = [&](std::size_t n_done, std::size_t n_texts) {
         const py::gil_scoped_acquire gil;
         if (PyErr_CheckSignals() != 0)
@@ -67,8 +75,11 @@ void register_embedder(py::module_& m) {
         .def("embed", &embed, py::arg("texts"), py::arg("out").noconvert(), py::kw_only(), py::arg("layers"),
              py::arg("poolings"), py::arg("prefix") = "", py::arg("suffix") = "", py::arg("truncate") = false,
              py::arg("indices") = std::vector<std::size_t>{}, py::arg("on_progress") = py::none(),
+             py::arg("on_batch") = py::none(),
              "Fill `out`, float32 [n_texts, n_layers, n_poolings, n_embd]; returns n_tokens and the "
-             "positions of truncated texts.")
+             "positions of truncated texts. After every batch on_batch gets the positions whose rows are "
+             "final, "
+             "and those of them that were truncated.")
         .def(
             "count_tokens",
             [](const Embedder& embedder, const std::string& text, const std::string& prefix,

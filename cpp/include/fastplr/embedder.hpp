@@ -36,7 +36,7 @@ struct Prompt {
 
 /// What happens to a text that does not fit the context.
 enum class OnLong {
-    error,     ///< InputError, before anything is computed
+    error,     ///< InputError; texts before it may have been computed
     truncate,  ///< the end of the text (not of the prompt) is cut; EmbedResult::truncated tells which
 };
 
@@ -69,6 +69,11 @@ struct EmbedRequest {
     /// Called between texts while they are tokenised and between the pieces of a long text; may throw to
     /// cancel. May be empty.
     std::function<void()> on_step;
+    /// Called after every batch, before on_progress, with the positions within `texts` whose rows of `out`
+    /// are final, and those of them that were cut. Every text is named once. May throw to cancel. May be
+    /// empty.
+    std::function<void(const std::vector<std::size_t>& finished, const std::vector<std::size_t>& truncated)>
+        on_batch;
     /// Called after every batch with the number of finished texts; may throw to cancel. May be empty.
     std::function<void(std::size_t n_done, std::size_t n_texts)> on_progress;
 };

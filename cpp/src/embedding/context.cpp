@@ -78,7 +78,7 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
         throw ContextMemoryError("a context could not be created (" + described(model, shape) +
                                  "): " + guard.errors());
     }
-    capture.check(model.info().architecture);
+    capture.check_graph(model.info().architecture);
     ggml_threadpool_params pool_params = ggml_threadpool_params_default(n_threads);
     pool_params.poll = 0;  // between batches a thread sleeps: it would burn a core that others could use
     pool_.reset(ggml_threadpool_new(&pool_params));
@@ -110,7 +110,7 @@ void Context::decode(const std::vector<Piece>& pieces) {
         throw ModelError("llama.cpp could not compute a batch of " + std::to_string(n) + " tokens (status " +
                          std::to_string(status) + "): " + guard.errors());
     }
-    capture_.check(model_.info().architecture);
+    capture_.finish(model_.info().architecture);
 }
 
 void Context::forget(std::size_t position) {

@@ -11,6 +11,7 @@
 #include "embedding/layer_capture.hpp"
 #include "embedding/shared_prefix.hpp"
 #include "embedding/text.hpp"
+#include "embedding/token_windows.hpp"
 #include "embedding/tokenizer.hpp"
 #include "model/native.hpp"
 
@@ -146,11 +147,6 @@ struct Embedder::Impl {
         if (context && forked) context->abandon();
     }
 
-    std::vector<TokenizedText> tokenize(const std::vector<std::string>& texts, const EmbedRequest& request,
-                                        std::vector<std::size_t>& truncated) const;
-    /// How much of a text is worth tokenising: what surely does not fit is not looked at.
-    std::size_t bytes_to_tokenize(const std::string& text, const EmbedRequest& request,
-                                  const std::string& name) const;
     /// A context in which `n_shared` tokens and texts of up to `longest` tokens find room.
     void prepare_context(std::size_t n_shared, std::size_t longest);
     void drop_context();
@@ -159,75 +155,17 @@ struct Embedder::Impl {
                                const std::vector<std::vector<PoolingRange>>& ranges);
     void run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
                    const std::function<void()>& on_step);
+    /// Fills the rows of the window's texts.
+    void embed_window(const TokenWindow& window, const EmbedRequest& request, float* out,
+                      const std::function<void(const Batch&)>& on_batch);
+    void stop_if_forked() const;
 };
 
-std::size_t Embedder::Impl::bytes_to_tokenize(const std::string& text, const EmbedRequest& request,
-                                              const std::string& name) const {
-    const bool error = request.on_long == OnLong::error;
-    std::size_t n_bytes = text.size();
-    // One token more than fits, so that what is left is cut as any other text.
-    const std::size_t most = (static_cast<std::size_t>(options.n_ctx) + 1) * tokenizer.longest_token();
-    if (tokenizer.keeps_bytes() && n_bytes > most) {
-        if (error) {
-            throw InputError(name + " " + shown(text) + " is too long: " + std::to_string(n_bytes) +
-                             " bytes; the context holds " + std::to_string(options.n_ctx) +
-                             " tokens, at most " + std::to_string(most) +
-                             " bytes (on_long='truncate' cuts the end of such texts)");
-        }
-        n_bytes = character_start(text, most);
-    }
-    const std::size_t unbroken = end_of_longest_allowed_run(std::string_view(text).substr(0, n_bytes));
-    if (unbroken < n_bytes) {
-        if (error) {
-            throw InputError(name + " " + shown(text) + " has more than " + std::to_string(kLongestRun) +
-                             " characters of one kind in a row, before byte " + std::to_string(unbroken) +
-                             ": expected text (on_long='truncate' cuts it there)");
-        }
-        n_bytes = unbroken;
-    }
-    return n_bytes;
-}
-
-std::vector<TokenizedText> Embedder::Impl::tokenize(const std::vector<std::string>& texts,
-                                                    const EmbedRequest& request,
-                                                    std::vector<std::size_t>& truncated) const {
-    const auto limit = static_cast<std::size_t>(options.n_ctx);
-    std::vector<TokenizedText> result;
-    result.reserve(texts.size());
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-        const std::size_t shown_index = request.indices.empty() ? i : request.indices[i];
-        check_text(texts[i], shown_index);
-        const std::string name = "texts[" + std::to_string(shown_index) + "]";
-        if (request.on_step) request.on_step();
-        bool cut = false;
-        std::string kept;  // what is left of a text that is too long by its bytes alone
-        const std::size_t n_bytes = bytes_to_tokenize(texts[i], request, name);
-        if (n_bytes < texts[i].size()) {
-            kept = texts[i].substr(0, n_bytes);
-            cut = true;
-        }
-        TokenizedText text = tokenizer.tokenize(cut ? kept : texts[i], request.prompt);
-        const std::size_t n = text.tokens.size();
-        if (n == 0) throw InputError(name + " " + shown(texts[i]) + " has no tokens in this model");
-        if (n > limit) {
-            const std::size_t own = text.text_end - text.text_begin;
-            const std::string size = std::to_string(n) + " tokens with the prompt, " + std::to_string(own) +
-                                     " of its own; the context holds " + std::to_string(limit);
-            const std::size_t surplus = n - limit;
-            if (own <= surplus) throw InputError("the prompt leaves no room for " + name + ": " + size);
-            if (request.on_long == OnLong::error) {
-                throw InputError(name + " " + shown(texts[i]) + " is too long: " + size +
-                                 " (on_long='truncate' cuts the end of such texts)");
-            }
-            const auto end = text.tokens.begin() + static_cast<std::ptrdiff_t>(text.text_end);
-            text.tokens.erase(end - static_cast<std::ptrdiff_t>(surplus), end);
-            text.text_end -= surplus;
-            cut = true;
-        }
-        if (cut) truncated.push_back(i);
-        result.push_back(std::move(text));
-    }
-    return result;
+void Embedder::Impl::stop_if_forked() const {
+    if (!forked) return;
+    throw ModelError(
+        "the process was forked while it was embedding: a child cannot go on with the work "
+        "of its parent, but it can embed anew");
 }
 
 void Embedder::Impl::drop_context() {
@@ -334,6 +272,49 @@ void Embedder::Impl::run_batch(const std::vector<Sequence>& batch, std::size_t f
     }
 }
 
+void Embedder::Impl::embed_window(const TokenWindow& window, const EmbedRequest& request, float* out,
+                                  const std::function<void(const Batch&)>& on_batch) {
+    std::vector<std::vector<PoolingRange>> ranges(window.texts.size());
+    for (std::size_t i = 0; i < window.texts.size(); ++i) {
+        for (const Pooling pooling : request.poolings) {
+            ranges[i].push_back(pooling_range(pooling, window.texts[i], model->is_encoder()));
+        }
+    }
+    const std::size_t n_poolings = request.poolings.size();
+    const auto width = static_cast<std::size_t>(model->n_embd());
+    const std::size_t stride = request.layers.size() * n_poolings * width;
+
+    capture.want(request.layers);
+    const std::size_t n_shared = prepare_prefix(window.texts, request, ranges);
+    std::vector<std::size_t> n_tokens;
+    for (const TokenizedText& text : window.texts) n_tokens.push_back(text.tokens.size() - n_shared);
+
+    for (const Batch& batch :
+         make_batches(n_tokens, static_cast<std::size_t>(options.n_batch), context->max_texts())) {
+        std::vector<PooledSums> sums(batch.size());
+        std::vector<Sequence> sequences;
+        for (std::size_t b = 0; b < batch.size(); ++b) {
+            sums[b].ranges = ranges[batch[b]];
+            sums[b].sums.assign(stride, 0.0);
+            if (n_shared > 0) prefix.add_to(sums[b], request.layers, width);
+            const auto& tokens = window.texts[batch[b]].tokens;
+            sequences.push_back({tokens.data() + n_shared, tokens.size() - n_shared, &sums[b]});
+        }
+        run_batch(sequences, n_shared, request.on_step);
+        context->forget(n_shared);
+        Batch finished;
+        for (std::size_t b = 0; b < batch.size(); ++b) {
+            finished.push_back(window.first + batch[b]);
+            float* row = out + finished[b] * stride;
+            for (std::size_t k = 0; k < stride; ++k) {
+                const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
+                row[k] = static_cast<float>(sums[b].sums[k] / static_cast<double>(range.end - range.begin));
+            }
+        }
+        on_batch(finished);
+    }
+}
+
 Embedder::Embedder(std::shared_ptr<const Model> model, const EmbedderOptions& options)
     : impl_(std::make_unique<Impl>(std::move(model), options)) {}
 Embedder::~Embedder() = default;
@@ -343,8 +324,8 @@ std::shared_ptr<const Model> Embedder::shared_model() const { return impl_->mode
 
 std::size_t Embedder::count_tokens(const std::string& text, const Prompt& prompt) const {
     check_text(text, 0);
-    EmbedRequest request;
-    (void)impl_->bytes_to_tokenize(text, request, "texts[0]");
+    (void)bytes_to_tokenize(impl_->tokenizer, text, static_cast<std::size_t>(impl_->options.n_ctx),
+                            OnLong::error, "texts[0]");
     return impl_->tokenizer.tokenize(text, prompt).tokens.size();
 }
 
@@ -357,59 +338,34 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
     }
     const std::lock_guard lock(impl.mutex);
     EmbedResult result;
-    const std::vector<TokenizedText> tokenized = impl.tokenize(texts, request, result.truncated);
-    if (texts.empty()) return result;
-
-    std::vector<std::vector<PoolingRange>> ranges(texts.size());
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-        for (const Pooling pooling : request.poolings) {
-            ranges[i].push_back(pooling_range(pooling, tokenized[i], impl.model->is_encoder()));
-        }
-        result.n_tokens += tokenized[i].tokens.size();
-    }
-    const std::size_t n_poolings = request.poolings.size();
-    const auto width = static_cast<std::size_t>(impl.model->n_embd());
-    const std::size_t stride = request.layers.size() * n_poolings * width;
-
-    try {
-        impl.capture.want(request.layers);
-        const std::size_t n_shared = impl.prepare_prefix(tokenized, request, ranges);
-        std::vector<std::size_t> n_tokens;
-        for (const TokenizedText& text : tokenized) n_tokens.push_back(text.tokens.size() - n_shared);
-
-        std::size_t n_done = 0;
-        for (const Batch& batch : make_batches(n_tokens, static_cast<std::size_t>(impl.options.n_batch),
-                                               impl.context->max_texts())) {
-            std::vector<PooledSums> sums(batch.size());
-            std::vector<Sequence> sequences;
-            for (std::size_t b = 0; b < batch.size(); ++b) {
-                sums[b].ranges = ranges[batch[b]];
-                sums[b].sums.assign(stride, 0.0);
-                if (n_shared > 0) impl.prefix.add_to(sums[b], request.layers, width);
-                const auto& tokens = tokenized[batch[b]].tokens;
-                sequences.push_back({tokens.data() + n_shared, tokens.size() - n_shared, &sums[b]});
+    std::size_t n_done = 0;
+    TokenWindows windows(impl.tokenizer, static_cast<std::size_t>(impl.options.n_ctx), texts, request,
+                         impl.forked);
+    TokenWindow window;
+    while (windows.next(window)) {
+        const auto is_cut = [&](std::size_t i) {
+            return std::binary_search(window.truncated.begin(), window.truncated.end(), i);
+        };
+        const auto on_batch = [&](const Batch& finished) {
+            impl.stop_if_forked();  // what a child found of this batch is not to be relied on
+            if (request.on_batch) {
+                Batch cut;
+                std::copy_if(finished.begin(), finished.end(), std::back_inserter(cut), is_cut);
+                request.on_batch(finished, cut);
             }
-            impl.run_batch(sequences, n_shared, request.on_step);
-            impl.context->forget(n_shared);
-            for (std::size_t b = 0; b < batch.size(); ++b) {
-                for (std::size_t k = 0; k < stride; ++k) {
-                    const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
-                    out[batch[b] * stride + k] =
-                        static_cast<float>(sums[b].sums[k] / static_cast<double>(range.end - range.begin));
-                }
-            }
-            n_done += batch.size();
+            n_done += finished.size();
             if (request.on_progress) request.on_progress(n_done, texts.size());
-            if (impl.forked) {
-                throw ModelError(
-                    "the process was forked while it was embedding: a child cannot go on with the work "
-                    "of its parent, but it can embed anew");
-            }
+            impl.stop_if_forked();
+        };
+        try {
+            impl.embed_window(window, request, out, on_batch);
+        } catch (...) {
+            // Whatever state llama.cpp was left in, nobody meets it again.
+            if (!impl.forked) impl.drop_context();
+            throw;
         }
-    } catch (...) {
-        // Whatever state llama.cpp was left in, nobody meets it again.
-        if (!impl.forked) impl.drop_context();
-        throw;
+        for (const TokenizedText& text : window.texts) result.n_tokens += text.tokens.size();
+        result.truncated.insert(result.truncated.end(), window.truncated.begin(), window.truncated.end());
     }
     return result;
 }

@@ -48,16 +48,26 @@ void LayerCapture::begin(std::vector<Segment> segments, std::vector<PooledSums*>
     for (Wanted& wanted : wanted_) wanted.captured = false;
 }
 
-void LayerCapture::check(const std::string& architecture) const {
-    if (!bad_shape_.empty()) {
-        throw UnsupportedArchitecture("the architecture '" + architecture + "' " + bad_shape_);
-    }
+void LayerCapture::check_graph(const std::string& architecture) const {
     for (const Wanted& wanted : wanted_) {
         if (wanted.in_graph) continue;
         throw UnsupportedArchitecture("layer " + std::to_string(wanted.layer) + " of the architecture '" +
                                       architecture +
                                       "' cannot be reached: llama.cpp's graph has no tensor '" +
                                       wanted.names.front() + "' (layer=-1, the output, may work)");
+    }
+}
+
+void LayerCapture::finish(const std::string& architecture) const {
+    check_graph(architecture);
+    if (!bad_shape_.empty()) {
+        throw UnsupportedArchitecture("the architecture '" + architecture + "' " + bad_shape_);
+    }
+    for (const Wanted& wanted : wanted_) {
+        if (!wanted.captured) {
+            throw ModelError("llama.cpp did not compute layer " + std::to_string(wanted.layer) +
+                             " of the architecture '" + architecture + "'");
+        }
     }
 }
 

@@ -44,14 +44,18 @@ class LayerCapture {
     /// Prepares for one call of llama_decode: `segments[i]` goes to `sums[i]`.
     void begin(std::vector<Segment> segments, std::vector<PooledSums*> sums, std::size_t n_rows);
 
-    /// Throws UnsupportedArchitecture if the last graph did not hold every wanted layer as it should.
-    void check(const std::string& architecture) const;
+    /// Throws UnsupportedArchitecture if the last graph that was built does not hold every wanted layer.
+    void check_graph(const std::string& architecture) const;
+
+    /// Throws as check_graph(), for a layer of another shape too, and ModelError for one that was not
+    /// computed.
+    void finish(const std::string& architecture) const;
 
     /// llama.cpp's ggml_backend_sched_eval_callback; `self` is the LayerCapture.
     static bool on_eval(ggml_tensor* tensor, bool ask, void* self);
 
     /// llama_graph_cut_callback: everything after the deepest wanted layer is cut, the output head with it. A
-    /// graph that lacks a wanted layer is left whole; check() tells.
+    /// graph that lacks a wanted layer is left whole; check_graph() tells.
     static int on_graph(ggml_cgraph* graph, void* self);
 
   private:
