@@ -26,6 +26,7 @@ void register_model(py::module_& m) {
              py::arg("max_layer") = fastplr::kAllLayers, py::arg("on_progress") = py::none())
         .def_property_readonly("n_layers", &Model::n_layers)
         .def_property_readonly("max_layer", &Model::max_layer)
+        .def_property_readonly("n_bytes_loaded", &Model::n_bytes_loaded)
         .def_property_readonly("n_embd", &Model::n_embd)
         .def_property_readonly("n_ctx_train", &Model::n_ctx_train)
         .def_property_readonly("is_encoder", &Model::is_encoder)

@@ -54,6 +54,10 @@ struct EmbedderOptions {
     int n_batch = 512;
     /// Threads; 0 means all cores.
     int n_threads = 0;
+    /// Compute the tokens that all texts of a call begin with, such as the prompt before the text, only once,
+    /// and keep them for the next call. Equal to computing them for every text up to the tolerance of
+    /// docs/numerics.md. Encoders and recurrent models never share.
+    bool share_prefix = true;
 };
 
 struct EmbedRequest {
@@ -79,7 +83,8 @@ struct EmbedRequest {
 };
 
 struct EmbedResult {
-    std::size_t n_tokens = 0;
+    std::size_t n_tokens = 0;            ///< of all texts as the model sees them, prompt included
+    std::size_t n_computed = 0;          ///< of these, how many were computed; a shared prefix counts once
     std::vector<std::size_t> truncated;  ///< positions of the texts that were cut, ascending
 };
 

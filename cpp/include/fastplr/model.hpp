@@ -1,6 +1,7 @@
 // A language model loaded from a GGUF file: its weights, shared by every embedder that uses it.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -40,6 +41,8 @@ class Model {
     int n_layers() const;
     /// The deepest layer that can be asked for: kAllLayers if everything was loaded.
     int max_layer() const;
+    /// Bytes of the weights that were loaded.
+    std::size_t n_bytes_loaded() const;
     /// Width of the hidden states.
     int n_embd() const;
     /// Longest context the model was trained with, in tokens.

@@ -159,6 +159,7 @@ struct Embedder::Impl {
     void embed_window(const TokenWindow& window, const EmbedRequest& request, float* out,
                       const std::function<void(const Batch&)>& on_batch);
     void stop_if_forked() const;
+    std::size_t n_computed = 0;  ///< tokens, in this call
 };
 
 void Embedder::Impl::stop_if_forked() const {
@@ -213,7 +214,7 @@ std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& tex
         for (const PoolingRange& range : of_text) limit = std::min(limit, range.end);
     }
     std::size_t n_shared = 0;
-    if (!model->is_encoder() && !model->native().recurrent) {
+    if (options.share_prefix && !model->is_encoder() && !model->native().recurrent) {
         n_shared = shared_length(texts, prefix.tokens, limit, static_cast<std::size_t>(options.n_batch));
     }
     prepare_context(n_shared, longest - n_shared);
@@ -267,6 +268,7 @@ void Embedder::Impl::run_batch(const std::vector<Sequence>& batch, std::size_t f
         }
         capture.begin(std::move(segments), std::move(targets), rows);
         context->decode(pieces);
+        n_computed += rows;
         done += std::min(longest, n_batch);
         if (batch.size() > 1) break;
     }
@@ -339,6 +341,7 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
     const std::lock_guard lock(impl.mutex);
     EmbedResult result;
     std::size_t n_done = 0;
+    impl.n_computed = 0;
     TokenWindows windows(impl.tokenizer, static_cast<std::size_t>(impl.options.n_ctx), texts, request,
                          impl.forked);
     TokenWindow window;
@@ -367,6 +370,7 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
         for (const TokenizedText& text : window.texts) result.n_tokens += text.tokens.size();
         result.truncated.insert(result.truncated.end(), window.truncated.begin(), window.truncated.end());
     }
+    result.n_computed = impl.n_computed;
     return result;
 }
 

@@ -91,6 +91,11 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
 const ModelInfo& Model::info() const { return native_->info; }
 int Model::n_layers() const { return native_->n_layers; }
 int Model::max_layer() const { return native_->max_layer; }
+std::size_t Model::n_bytes_loaded() const {
+    std::size_t n_bytes = 0;
+    for (const auto& [name, tensor] : native_->llama->tensors_by_name) n_bytes += ggml_nbytes(tensor);
+    return n_bytes;
+}
 int Model::n_embd() const { return llama_model_n_embd(native_->llama.get()); }
 int Model::n_ctx_train() const { return llama_model_n_ctx_train(native_->llama.get()); }
 bool Model::is_encoder() const { return native_->encoder; }
