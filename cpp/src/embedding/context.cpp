@@ -65,7 +65,6 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
     params.swa_full = true;
     params.n_outputs_max = static_cast<uint32_t>(shape.n_batch);
     params.embeddings = model.is_encoder();
-    params.pooling_type = LLAMA_POOLING_TYPE_NONE;
     params.n_threads = n_threads;
     params.n_threads_batch = n_threads;
     params.no_perf = true;

@@ -135,11 +135,12 @@ struct Embedder::Impl {
         : model(std::move(model_)),
           options(checked(options_, *model)),
           tokenizer(model->native().llama.get()),
-          capture(model->n_layers(), model->n_embd(), model->is_encoder()),
+          capture(llama_model_n_layer(model->native().llama.get()), model->n_embd(), model->is_encoder()),
           fork_guard([this] {
               // Another thread of the parent may have held the lock and changed the capture at that moment.
               new (&mutex) std::mutex;
-              new (&capture) LayerCapture(model->n_layers(), model->n_embd(), model->is_encoder());
+              new (&capture) LayerCapture(llama_model_n_layer(model->native().llama.get()), model->n_embd(),
+                                          model->is_encoder());
               forked = true;
           }) {}
 

@@ -19,10 +19,9 @@ void LayerCapture::want(const std::vector<int>& layers) {
             // The rows looked up in the embedding table, before any scaling or position is added.
             wanted.names = {"embd"};
         } else if (layer == kOutputNormLayer) {
-            wanted.names = {"result_norm"};
             // Encoders of the BERT kind normalise inside each block and have no output norm of their own;
-            // libllama renames their last state where it pools nothing.
-            if (encoder_) wanted.names.insert(wanted.names.end(), {"result_embd", "result_embd_pooled"});
+            // libllama renames the last state where it pools nothing.
+            wanted.names = {"result_norm", "result_embd", "result_embd_pooled"};
         } else {
             wanted.names = {"l_out-" + std::to_string(layer - 1)};
             if (encoder_ && layer == n_layers_)

@@ -33,6 +33,7 @@ struct PooledSums {
 /// callback adds the rows of every wanted layer to the sums of their text.
 class LayerCapture {
   public:
+    /// \param n_layers blocks of the graphs.
     LayerCapture(int n_layers, int n_embd, bool encoder);
 
     void want(const std::vector<int>& layers);
