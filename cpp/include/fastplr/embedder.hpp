@@ -104,7 +104,7 @@ class Embedder {
     /// Embeds `texts` (UTF-8) into `out`, float32, row-major [texts.size(), layers.size(), poolings.size(),
     /// n_embd], in the order given. Nothing is computed past the deepest wanted layer, and never the output
     /// head. With quantised weights a result moves by a few per cent with the texts that share its batch, for
-    /// the 8-bit rounding of activations (benchmarks/batch_composition.py measures it).
+    /// the 8-bit rounding of activations (docs/numerics.md has the figures).
     /// Throws InputError (a text that is empty, blank, not UTF-8, holds a NUL byte, or is too long; a layer
     /// or prompt out of range), UnsupportedArchitecture (the model does not expose the layer),
     /// ContextMemoryError, ModelError.
