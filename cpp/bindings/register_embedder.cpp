@@ -53,6 +53,7 @@ py::dict embed(Embedder& embedder, const std::vector<std::string>& texts, py::ar
     }();
     py::dict summary;
     summary["n_tokens"] = result.n_tokens;
+    summary["n_computed"] = result.n_computed;
     summary["truncated"] = result.truncated;
     return summary;
 }
@@ -63,12 +64,13 @@ void register_embedder(py::module_& m) {
     m.def("check_texts", &fastplr::check_texts, py::arg("texts"),
           "Raises InputError for the first text that is empty, blank, or holds a NUL byte.");
     py::class_<Embedder>(m, "Embedder", "One llama.cpp context on a shared model.")
-        .def(py::init([](std::shared_ptr<Model> model, int n_ctx, int n_batch, int n_threads) {
-                 return std::make_unique<Embedder>(std::move(model),
-                                                   fastplr::EmbedderOptions{n_ctx, n_batch, n_threads});
-             }),
+        .def(py::init(
+                 [](std::shared_ptr<Model> model, int n_ctx, int n_batch, int n_threads, bool share_prefix) {
+                     return std::make_unique<Embedder>(
+                         std::move(model), fastplr::EmbedderOptions{n_ctx, n_batch, n_threads, share_prefix});
+                 }),
              py::arg("model"), py::kw_only(), py::arg("n_ctx") = 0, py::arg("n_batch") = 512,
-             py::arg("n_threads") = 0)
+             py::arg("n_threads") = 0, py::arg("share_prefix") = true)
         .def_property_readonly(
             "model",
             [](const Embedder& embedder) { return std::const_pointer_cast<Model>(embedder.shared_model()); })

@@ -36,7 +36,7 @@ struct Prompt {
 
 /// What happens to a text that does not fit the context.
 enum class OnLong {
-    error,     ///< InputError, before anything is computed
+    error,     ///< InputError; texts before it may have been computed
     truncate,  ///< the end of the text (not of the prompt) is cut; EmbedResult::truncated tells which
 };
 
@@ -54,6 +54,10 @@ struct EmbedderOptions {
     int n_batch = 512;
     /// Threads; 0 means all cores.
     int n_threads = 0;
+    /// Compute the tokens that all texts of a call begin with, such as the prompt before the text, only once,
+    /// and keep them for the next call. Equal to computing them for every text up to the tolerance of
+    /// docs/numerics.md. Encoders and recurrent models never share.
+    bool share_prefix = true;
 };
 
 struct EmbedRequest {
@@ -79,7 +83,8 @@ struct EmbedRequest {
 };
 
 struct EmbedResult {
-    std::size_t n_tokens = 0;
+    std::size_t n_tokens = 0;            ///< of all texts as the model sees them, prompt included
+    std::size_t n_computed = 0;          ///< of these, how many were computed; a shared prefix counts once
     std::vector<std::size_t> truncated;  ///< positions of the texts that were cut, ascending
 };
 
@@ -99,7 +104,7 @@ class Embedder {
     /// Embeds `texts` (UTF-8) into `out`, float32, row-major [texts.size(), layers.size(), poolings.size(),
     /// n_embd], in the order given. Nothing is computed past the deepest wanted layer, and never the output
     /// head. With quantised weights a result moves by a few per cent with the texts that share its batch, for
-    /// the 8-bit rounding of activations (benchmarks/batch_composition.py measures it).
+    /// the 8-bit rounding of activations (docs/numerics.md has the figures).
     /// Throws InputError (a text that is empty, blank, not UTF-8, holds a NUL byte, or is too long; a layer
     /// or prompt out of range), UnsupportedArchitecture (the model does not expose the layer),
     /// ContextMemoryError, ModelError.

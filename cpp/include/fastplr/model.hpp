@@ -1,6 +1,7 @@
 // A language model loaded from a GGUF file: its weights, shared by every embedder that uses it.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -10,7 +11,13 @@
 
 namespace fastplr {
 
+/// All blocks and the output norm.
+inline constexpr int kAllLayers = -1;
+
 struct ModelOptions {
+    /// The deepest layer that will be asked for, in [0, n_layers], or kAllLayers. Blocks above it take no
+    /// memory where the architecture allows that (Model::max_layer() tells).
+    int max_layer = kAllLayers;
     /// Layers kept on an accelerator; 0 computes on the CPU, negative means all. Needs a build with such a
     /// backend.
     int n_gpu_layers = 0;
@@ -30,8 +37,12 @@ class Model {
     Model& operator=(const Model&) = delete;
 
     const ModelInfo& info() const;
-    /// Number of blocks.
+    /// Number of blocks of the model, loaded or not.
     int n_layers() const;
+    /// The deepest layer that can be asked for: kAllLayers if everything was loaded.
+    int max_layer() const;
+    /// Bytes of the weights that were loaded.
+    std::size_t n_bytes_loaded() const;
     /// Width of the hidden states.
     int n_embd() const;
     /// Longest context the model was trained with, in tokens.

@@ -14,20 +14,17 @@
 namespace fastplr {
 namespace {
 
-// Bytes that a context of this shape needs at the least: keys and values in float16, logits of the outputs in
-// float32.
+// Bytes that a context of this shape needs at the least: keys and values in float16.
 double bytes_needed(const Model& model, const ContextShape& shape) {
     const llama_model* llama = model.native().llama.get();
     double per_token = 0;
     if (!model.is_encoder()) {
-        for (int layer = 0; layer < model.n_layers(); ++layer) {
+        for (int layer = 0; layer < llama_model_n_layer(llama); ++layer) {
             const auto il = static_cast<uint32_t>(layer);
             per_token += 2.0 * (llama->hparams.n_embd_k_gqa(il) + llama->hparams.n_embd_v_gqa(il));
         }
     }
-    const double n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(llama));
-    const double rows = static_cast<double>(std::max(shape.outputs ? shape.n_batch : 1, kMaxTextsPerBatch));
-    return per_token * static_cast<double>(shape.n_ctx) + 4.0 * n_vocab * rows;
+    return per_token * static_cast<double>(shape.n_ctx);
 }
 
 double physical_memory() {
@@ -48,7 +45,10 @@ std::string described(const Model& model, const ContextShape& shape) {
 }  // namespace
 
 Context::Context(const Model& model, const ContextShape& shape, int n_threads, LayerCapture& capture)
-    : shape_(shape) {
+    : shape_(shape),
+      model_(model),
+      capture_(capture),
+      max_texts_(model.native().recurrent ? 1 : std::min(shape.n_batch, kMaxTextsPerBatch)) {
     if (bytes_needed(model, shape) > physical_memory()) {
         throw ContextMemoryError("a context needs " + described(model, shape) +
                                  ", more than this machine has");
@@ -58,24 +58,26 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
     params.n_ctx = static_cast<uint32_t>(shape.n_ctx);
     params.n_batch = static_cast<uint32_t>(shape.n_batch);
     params.n_ubatch = static_cast<uint32_t>(shape.n_batch);
-    params.n_seq_max = static_cast<uint32_t>(kMaxTextsPerBatch);
+    params.n_seq_max = static_cast<uint32_t>(max_texts_);
     params.kv_unified = true;
-    params.swa_full =
-        true;  // a sliding-window cache of its own size would forget while a long text is fed in pieces
-    // libllama insists on one row a sequence, also where a batch holds fewer tokens.
-    params.n_outputs_max =
-        static_cast<uint32_t>(std::max(shape.outputs ? shape.n_batch : 1, kMaxTextsPerBatch));
+    // A sliding-window cache of its own size would forget while a long text is fed in pieces, or texts
+    // continue from a shared prefix.
+    params.swa_full = true;
+    params.n_outputs_max = static_cast<uint32_t>(shape.n_batch);
     params.embeddings = model.is_encoder();
     params.n_threads = n_threads;
     params.n_threads_batch = n_threads;
     params.no_perf = true;
-    params.cb_eval = LayerCapture::callback;
+    params.cb_eval = LayerCapture::on_eval;
     params.cb_eval_user_data = &capture;
+    params.cb_cut = LayerCapture::on_graph;
+    params.cb_cut_user_data = &capture;
     context_.reset(llama_init_from_model(const_cast<llama_model*>(model.native().llama.get()), params));
     if (!context_) {
         throw ContextMemoryError("a context could not be created (" + described(model, shape) +
                                  "): " + guard.errors());
     }
+    capture.check_graph(model.info().architecture);
     ggml_threadpool_params pool_params = ggml_threadpool_params_default(n_threads);
     pool_params.poll = 0;  // between batches a thread sleeps: it would burn a core that others could use
     pool_.reset(ggml_threadpool_new(&pool_params));
@@ -89,7 +91,7 @@ Context::~Context() {
     if (batch_.token != nullptr) llama_batch_free(batch_);
 }
 
-void Context::decode(const std::vector<Piece>& pieces, bool outputs) {
+void Context::decode(const std::vector<Piece>& pieces) {
     int32_t n = 0;
     for (std::size_t s = 0; s < pieces.size(); ++s) {
         for (std::size_t t = 0; t < pieces[s].n_tokens; ++t, ++n) {
@@ -97,7 +99,7 @@ void Context::decode(const std::vector<Piece>& pieces, bool outputs) {
             batch_.pos[n] = static_cast<llama_pos>(pieces[s].first_position + t);
             batch_.n_seq_id[n] = 1;
             batch_.seq_id[n][0] = static_cast<llama_seq_id>(s);
-            batch_.logits[n] = outputs ? 1 : 0;
+            batch_.logits[n] = 1;  // the last block keeps the rows of outputs only
         }
     }
     batch_.n_tokens = n;
@@ -107,10 +109,24 @@ void Context::decode(const std::vector<Piece>& pieces, bool outputs) {
         throw ModelError("llama.cpp could not compute a batch of " + std::to_string(n) + " tokens (status " +
                          std::to_string(status) + "): " + guard.errors());
     }
+    capture_.finish(model_.info().architecture);
 }
 
-void Context::clear() {
-    if (llama_memory_t memory = llama_get_memory(context_.get())) llama_memory_clear(memory, false);
+void Context::forget(std::size_t position) {
+    llama_memory_t memory = llama_get_memory(context_.get());
+    if (memory == nullptr) return;
+    if (position == 0) {
+        llama_memory_clear(memory, false);
+    } else {
+        llama_memory_seq_rm(memory, -1, static_cast<llama_pos>(position), -1);
+    }
+}
+
+void Context::share_first_sequence() {
+    llama_memory_t memory = llama_get_memory(context_.get());
+    for (std::size_t s = 1; s < max_texts_; ++s) {
+        llama_memory_seq_cp(memory, 0, static_cast<llama_seq_id>(s), -1, -1);
+    }
 }
 
 void Context::abandon() {

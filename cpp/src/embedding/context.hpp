@@ -11,18 +11,17 @@
 
 namespace fastplr {
 
-/// Texts in one batch. libllama reserves logits for as many rows whether they are wanted or not (n_vocab
-/// floats each), so this stays well below its limit of 256.
-inline constexpr std::size_t kMaxTextsPerBatch = 64;
+/// Texts in one batch at the most: LLAMA_MAX_SEQ.
+inline constexpr std::size_t kMaxTextsPerBatch = 256;
 
 /// What a context must be able to hold.
 struct ContextShape {
     std::size_t n_ctx = 0;    ///< tokens whose keys and values are kept at once
     std::size_t n_batch = 0;  ///< tokens computed at once
-    bool outputs = false;     ///< room for the rows that pass the last block
+    int depth = 0;            ///< LayerCapture::depth() of the graphs that memory is planned for
 
     bool holds(const ContextShape& other) const {
-        return n_ctx >= other.n_ctx && n_batch >= other.n_batch && (outputs || !other.outputs);
+        return n_ctx >= other.n_ctx && n_batch >= other.n_batch && depth >= other.depth;
     }
 };
 
@@ -43,12 +42,18 @@ class Context {
 
     const ContextShape& shape() const { return shape_; }
 
-    /// Runs the pieces as sequences 0, 1, ... of one batch. Their token total is at most n_batch. Rows of the
-    /// captured tensors are in the order of the pieces. Throws ModelError.
-    void decode(const std::vector<Piece>& pieces, bool outputs);
+    /// Texts in one batch at the most.
+    std::size_t max_texts() const { return max_texts_; }
 
-    /// Forgets all sequences.
-    void clear();
+    /// Runs the pieces as sequences 0, 1, ... of one batch. Their token total is at most n_batch. Rows of the
+    /// captured tensors are in the order of the pieces. Throws ModelError, UnsupportedArchitecture.
+    void decode(const std::vector<Piece>& pieces);
+
+    /// Forgets all sequences from `position` on.
+    void forget(std::size_t position = 0);
+
+    /// What sequence 0 holds is the beginning of every other sequence too, at no cost.
+    void share_first_sequence();
 
     /// In a forked child: lets go of everything without touching it, since threads that it waits for are
     /// gone.
@@ -63,6 +68,9 @@ class Context {
     };
 
     ContextShape shape_;
+    const Model& model_;
+    LayerCapture& capture_;
+    std::size_t max_texts_;
     // Order matters: the context is freed before the pool that it uses.
     std::unique_ptr<ggml_threadpool, ThreadpoolDeleter> pool_;
     std::unique_ptr<llama_context, ContextDeleter> context_;

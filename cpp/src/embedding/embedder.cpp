@@ -9,7 +9,9 @@
 #include "embedding/context.hpp"
 #include "embedding/fork_guard.hpp"
 #include "embedding/layer_capture.hpp"
+#include "embedding/shared_prefix.hpp"
 #include "embedding/text.hpp"
+#include "embedding/token_windows.hpp"
 #include "embedding/tokenizer.hpp"
 #include "model/native.hpp"
 
@@ -49,6 +51,13 @@ void check_request(const EmbedRequest& request, const Model& model) {
             throw InputError("layer is " + std::to_string(layer) + ": expected 0 to " +
                              std::to_string(model.n_layers()) +
                              ", or -1 for the state after the output norm");
+        }
+        const bool loaded =
+            model.max_layer() == kAllLayers || (layer != kOutputNormLayer && layer <= model.max_layer());
+        if (!loaded) {
+            throw InputError("layer is " + std::to_string(layer) + ": expected at most " +
+                             std::to_string(model.max_layer()) +
+                             ", since the model was loaded without the layers above");
         }
     }
     check_utf8(request.prompt.prefix, "the prompt's prefix");
@@ -104,12 +113,20 @@ void check_texts(const std::vector<std::string>& texts) {
     for (std::size_t i = 0; i < texts.size(); ++i) check_text(texts[i], i);
 }
 
+// Tokens that continue what the context holds, and where their states are added up.
+struct Sequence {
+    const llama_token* tokens;
+    std::size_t n_tokens;
+    PooledSums* sums;
+};
+
 struct Embedder::Impl {
     std::shared_ptr<const Model> model;
     EmbedderOptions options;
     Tokenizer tokenizer;
     LayerCapture capture;
     std::unique_ptr<Context> context;
+    SharedPrefix prefix;  ///< what the context holds; without tokens where it holds nothing
     std::mutex mutex;
     bool forked = false;
     ForkGuard fork_guard;
@@ -118,11 +135,12 @@ struct Embedder::Impl {
         : model(std::move(model_)),
           options(checked(options_, *model)),
           tokenizer(model->native().llama.get()),
-          capture(model->n_layers(), model->n_embd(), model->is_encoder()),
+          capture(llama_model_n_layer(model->native().llama.get()), model->n_embd(), model->is_encoder()),
           fork_guard([this] {
               // Another thread of the parent may have held the lock and changed the capture at that moment.
               new (&mutex) std::mutex;
-              new (&capture) LayerCapture(model->n_layers(), model->n_embd(), model->is_encoder());
+              new (&capture) LayerCapture(llama_model_n_layer(model->native().llama.get()), model->n_embd(),
+                                          model->is_encoder());
               forked = true;
           }) {}
 
@@ -130,119 +148,20 @@ struct Embedder::Impl {
         if (context && forked) context->abandon();
     }
 
-    std::vector<TokenizedText> tokenize(const std::vector<std::string>& texts, const EmbedRequest& request,
-                                        std::vector<std::size_t>& truncated) const;
-    /// How much of a text is worth tokenising: what surely does not fit is not looked at.
-    std::size_t bytes_to_tokenize(const std::string& text, const EmbedRequest& request,
-                                  const std::string& name) const;
-    void prepare_context(const std::vector<TokenizedText>& texts);
+    /// A context in which `n_shared` tokens and texts of up to `longest` tokens find room.
+    void prepare_context(std::size_t n_shared, std::size_t longest);
+    void drop_context();
+    /// How many tokens of these texts are taken from the prefix that the context then holds.
+    std::size_t prepare_prefix(const std::vector<TokenizedText>& texts, const EmbedRequest& request,
+                               const std::vector<std::vector<PoolingRange>>& ranges);
+    void run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
+                   const std::function<void()>& on_step);
+    /// Fills the rows of the window's texts.
+    void embed_window(const TokenWindow& window, const EmbedRequest& request, float* out,
+                      const std::function<void(const Batch&)>& on_batch);
     void stop_if_forked() const;
-    void run_batch(const Batch& batch, const std::vector<TokenizedText>& texts,
-                   const std::function<void()>& on_step, std::vector<PooledSums>& sums);
+    std::size_t n_computed = 0;  ///< tokens, in this call
 };
-
-std::size_t Embedder::Impl::bytes_to_tokenize(const std::string& text, const EmbedRequest& request,
-                                              const std::string& name) const {
-    const bool error = request.on_long == OnLong::error;
-    std::size_t n_bytes = text.size();
-    // One token more than fits, so that what is left is cut as any other text.
-    const std::size_t most = (static_cast<std::size_t>(options.n_ctx) + 1) * tokenizer.longest_token();
-    if (tokenizer.keeps_bytes() && n_bytes > most) {
-        if (error) {
-            throw InputError(name + " " + shown(text) + " is too long: " + std::to_string(n_bytes) +
-                             " bytes; the context holds " + std::to_string(options.n_ctx) +
-                             " tokens, at most " + std::to_string(most) +
-                             " bytes (on_long='truncate' cuts the end of such texts)");
-        }
-        n_bytes = character_start(text, most);
-    }
-    const std::size_t unbroken = end_of_longest_allowed_run(std::string_view(text).substr(0, n_bytes));
-    if (unbroken < n_bytes) {
-        if (error) {
-            throw InputError(name + " " + shown(text) + " has more than " + std::to_string(kLongestRun) +
-                             " characters of one kind in a row, before byte " + std::to_string(unbroken) +
-                             ": expected text (on_long='truncate' cuts it there)");
-        }
-        n_bytes = unbroken;
-    }
-    return n_bytes;
-}
-
-std::vector<TokenizedText> Embedder::Impl::tokenize(const std::vector<std::string>& texts,
-                                                    const EmbedRequest& request,
-                                                    std::vector<std::size_t>& truncated) const {
-    const auto limit = static_cast<std::size_t>(options.n_ctx);
-    std::vector<TokenizedText> result;
-    result.reserve(texts.size());
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-        const std::size_t shown_index = request.indices.empty() ? i : request.indices[i];
-        check_text(texts[i], shown_index);
-        const std::string name = "texts[" + std::to_string(shown_index) + "]";
-        if (request.on_step) request.on_step();
-        bool cut = false;
-        std::string kept;  // what is left of a text that is too long by its bytes alone
-        const std::size_t n_bytes = bytes_to_tokenize(texts[i], request, name);
-        if (n_bytes < texts[i].size()) {
-            kept = texts[i].substr(0, n_bytes);
-            cut = true;
-        }
-        TokenizedText text = tokenizer.tokenize(cut ? kept : texts[i], request.prompt);
-        const std::size_t n = text.tokens.size();
-        if (n == 0) throw InputError(name + " " + shown(texts[i]) + " has no tokens in this model");
-        if (n > limit) {
-            const std::size_t own = text.text_end - text.text_begin;
-            const std::string size = std::to_string(n) + " tokens with the prompt, " + std::to_string(own) +
-                                     " of its own; the context holds " + std::to_string(limit);
-            const std::size_t surplus = n - limit;
-            if (own <= surplus) throw InputError("the prompt leaves no room for " + name + ": " + size);
-            if (request.on_long == OnLong::error) {
-                throw InputError(name + " " + shown(texts[i]) + " is too long: " + size +
-                                 " (on_long='truncate' cuts the end of such texts)");
-            }
-            const auto end = text.tokens.begin() + static_cast<std::ptrdiff_t>(text.text_end);
-            text.tokens.erase(end - static_cast<std::ptrdiff_t>(surplus), end);
-            text.text_end -= surplus;
-            cut = true;
-        }
-        if (cut) truncated.push_back(i);
-        result.push_back(std::move(text));
-    }
-    return result;
-}
-
-void Embedder::Impl::prepare_context(const std::vector<TokenizedText>& texts) {
-    std::size_t longest = 0;
-    for (const TokenizedText& text : texts) longest = std::max(longest, text.tokens.size());
-    const auto n_batch = static_cast<std::size_t>(options.n_batch);
-    ContextShape shape;
-    shape.n_ctx = std::max(longest, n_batch);
-    shape.n_batch = n_batch;
-    if (model->is_encoder()) {
-        // Without a causal mask every token sees every other: a text cannot be computed in pieces. libllama
-        // plans its own pooling with one token a sequence at the least.
-        shape.n_ctx = std::max(shape.n_ctx, kMaxTextsPerBatch);
-        shape.n_batch = shape.n_ctx;
-    }
-    shape.outputs = model->is_encoder() || capture.needs_outputs();
-    if (forked) {
-        if (model->uses_accelerator()) {
-            throw ModelError(
-                "a model on an accelerator cannot be used in a forked process: "
-                "start worker processes with 'spawn' or 'forkserver'");
-        }
-        if (context) context->abandon();
-        context.reset();
-        forked = false;
-    }
-    if (context && context->shape().holds(shape)) return;
-    if (context) {  // grow only: what it could hold before, it still must
-        shape.n_ctx = std::max(shape.n_ctx, context->shape().n_ctx);
-        shape.n_batch = std::max(shape.n_batch, context->shape().n_batch);
-        shape.outputs = shape.outputs || context->shape().outputs;
-        context.reset();
-    }
-    context = std::make_unique<Context>(*model, shape, options.n_threads, capture);
-}
 
 void Embedder::Impl::stop_if_forked() const {
     if (!forked) return;
@@ -251,34 +170,151 @@ void Embedder::Impl::stop_if_forked() const {
         "of its parent, but it can embed anew");
 }
 
-void Embedder::Impl::run_batch(const Batch& batch, const std::vector<TokenizedText>& texts,
-                               const std::function<void()>& on_step, std::vector<PooledSums>& sums) {
-    const bool outputs = capture.needs_outputs();
+void Embedder::Impl::drop_context() {
+    context.reset();
+    prefix = {};
+}
+
+void Embedder::Impl::prepare_context(std::size_t n_shared, std::size_t longest) {
+    const auto n_batch = static_cast<std::size_t>(options.n_batch);
+    ContextShape shape;
+    shape.n_ctx = n_shared + std::max(longest, n_batch);
+    shape.n_batch = n_batch;
+    shape.depth = capture.depth();
+    if (model->is_encoder()) {
+        // Without a causal mask every token sees every other: a text cannot be computed in pieces.
+        shape.n_batch = shape.n_ctx;
+    }
+    if (forked) {
+        if (model->uses_accelerator()) {
+            throw ModelError(
+                "a model on an accelerator cannot be used in a forked process: "
+                "start worker processes with 'spawn' or 'forkserver'");
+        }
+        if (context) context->abandon();
+        drop_context();
+        forked = false;
+    }
+    if (context && context->shape().holds(shape)) return;
+    if (context) {  // grow only: what it could hold before, it still must
+        shape.n_ctx = std::max(shape.n_ctx, context->shape().n_ctx);
+        shape.n_batch = std::max(shape.n_batch, context->shape().n_batch);
+        shape.depth = std::max(shape.depth, context->shape().depth);
+        drop_context();
+    }
+    context = std::make_unique<Context>(*model, shape, options.n_threads, capture);
+}
+
+std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& texts,
+                                           const EmbedRequest& request,
+                                           const std::vector<std::vector<PoolingRange>>& ranges) {
+    std::size_t longest = 0;
+    std::size_t limit = SIZE_MAX;
+    for (const TokenizedText& text : texts) longest = std::max(longest, text.tokens.size());
+    for (const auto& of_text : ranges) {
+        for (const PoolingRange& range : of_text) limit = std::min(limit, range.end);
+    }
+    std::size_t n_shared = 0;
+    if (options.share_prefix && !model->is_encoder() && !model->native().recurrent) {
+        n_shared = shared_length(texts, prefix.tokens, limit, static_cast<std::size_t>(options.n_batch));
+    }
+    prepare_context(n_shared, longest - n_shared);
+    if (n_shared == 0) {
+        context->forget();
+        prefix = {};
+        return 0;
+    }
+    const auto& tokens = texts.front().tokens;
+    const std::vector<std::size_t> begins = shared_begins(ranges, n_shared);
+    const bool same = prefix.tokens.size() == n_shared &&
+                      std::equal(prefix.tokens.begin(), prefix.tokens.end(), tokens.begin());
+    if (same && prefix.serves(capture.depth(), request.layers, begins)) {
+        context->forget(n_shared);
+        return n_shared;
+    }
+    SharedPrefix fresh;
+    fresh.tokens.assign(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(n_shared));
+    fresh.depth = capture.depth();
+    fresh.layers = request.layers;
+    for (const std::size_t begin : begins) fresh.sums.ranges.push_back({begin, n_shared});
+    fresh.sums.sums.assign(request.layers.size() * begins.size() * static_cast<std::size_t>(model->n_embd()),
+                           0.0);
+    prefix = {};
+    context->forget();
+    run_batch({{tokens.data(), n_shared, &fresh.sums}}, 0, request.on_step);
+    context->share_first_sequence();
+    prefix = std::move(fresh);
+    return n_shared;
+}
+
+void Embedder::Impl::run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
+                               const std::function<void()>& on_step) {
     const std::size_t n_batch = context->shape().n_batch;
-    context->clear();
     // A text longer than a batch is alone in it and fed in pieces that continue one another in the cache.
     std::size_t done = 0;
     std::size_t longest = 0;
-    for (const std::size_t index : batch) longest = std::max(longest, texts[index].tokens.size());
+    for (const Sequence& sequence : batch) longest = std::max(longest, sequence.n_tokens);
     while (done < longest) {
         if (on_step) on_step();
         std::vector<Piece> pieces;
         std::vector<Segment> segments;
         std::vector<PooledSums*> targets;
         std::size_t rows = 0;
-        for (std::size_t b = 0; b < batch.size(); ++b) {
-            const auto& tokens = texts[batch[b]].tokens;
-            const std::size_t n = std::min(tokens.size() - done, n_batch);
-            pieces.push_back({tokens.data() + done, n, done});
-            segments.push_back({rows, n, done});
-            targets.push_back(&sums[b]);
+        for (const Sequence& sequence : batch) {
+            const std::size_t n = std::min(sequence.n_tokens - done, n_batch);
+            pieces.push_back({sequence.tokens + done, n, first_token + done});
+            segments.push_back({rows, n, first_token + done});
+            targets.push_back(sequence.sums);
             rows += n;
         }
         capture.begin(std::move(segments), std::move(targets), rows);
-        context->decode(pieces, outputs);
-        capture.finish(model->info().architecture);
+        context->decode(pieces);
+        n_computed += rows;
         done += std::min(longest, n_batch);
         if (batch.size() > 1) break;
+    }
+}
+
+void Embedder::Impl::embed_window(const TokenWindow& window, const EmbedRequest& request, float* out,
+                                  const std::function<void(const Batch&)>& on_batch) {
+    std::vector<std::vector<PoolingRange>> ranges(window.texts.size());
+    for (std::size_t i = 0; i < window.texts.size(); ++i) {
+        for (const Pooling pooling : request.poolings) {
+            ranges[i].push_back(pooling_range(pooling, window.texts[i], model->is_encoder()));
+        }
+    }
+    const std::size_t n_poolings = request.poolings.size();
+    const auto width = static_cast<std::size_t>(model->n_embd());
+    const std::size_t stride = request.layers.size() * n_poolings * width;
+
+    capture.want(request.layers);
+    const std::size_t n_shared = prepare_prefix(window.texts, request, ranges);
+    std::vector<std::size_t> n_tokens;
+    for (const TokenizedText& text : window.texts) n_tokens.push_back(text.tokens.size() - n_shared);
+
+    for (const Batch& batch :
+         make_batches(n_tokens, static_cast<std::size_t>(options.n_batch), context->max_texts())) {
+        std::vector<PooledSums> sums(batch.size());
+        std::vector<Sequence> sequences;
+        for (std::size_t b = 0; b < batch.size(); ++b) {
+            sums[b].ranges = ranges[batch[b]];
+            sums[b].sums.assign(stride, 0.0);
+            if (n_shared > 0) prefix.add_to(sums[b], request.layers, width);
+            const auto& tokens = window.texts[batch[b]].tokens;
+            sequences.push_back({tokens.data() + n_shared, tokens.size() - n_shared, &sums[b]});
+        }
+        run_batch(sequences, n_shared, request.on_step);
+        context->forget(n_shared);
+        Batch finished;
+        for (std::size_t b = 0; b < batch.size(); ++b) {
+            finished.push_back(window.first + batch[b]);
+            float* row = out + finished[b] * stride;
+            for (std::size_t k = 0; k < stride; ++k) {
+                const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
+                row[k] = static_cast<float>(sums[b].sums[k] / static_cast<double>(range.end - range.begin));
+            }
+        }
+        on_batch(finished);
     }
 }
 
@@ -291,8 +327,8 @@ std::shared_ptr<const Model> Embedder::shared_model() const { return impl_->mode
 
 std::size_t Embedder::count_tokens(const std::string& text, const Prompt& prompt) const {
     check_text(text, 0);
-    EmbedRequest request;
-    (void)impl_->bytes_to_tokenize(text, request, "texts[0]");
+    (void)bytes_to_tokenize(impl_->tokenizer, text, static_cast<std::size_t>(impl_->options.n_ctx),
+                            OnLong::error, "texts[0]");
     return impl_->tokenizer.tokenize(text, prompt).tokens.size();
 }
 
@@ -305,60 +341,37 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
     }
     const std::lock_guard lock(impl.mutex);
     EmbedResult result;
-    const std::vector<TokenizedText> tokenized = impl.tokenize(texts, request, result.truncated);
-    if (texts.empty()) return result;
-
-    impl.capture.want(request.layers);
-    impl.prepare_context(tokenized);
-
-    std::vector<std::size_t> n_tokens;
-    for (const TokenizedText& text : tokenized) {
-        n_tokens.push_back(text.tokens.size());
-        result.n_tokens += text.tokens.size();
-    }
-    const std::size_t max_texts = impl.model->native().recurrent ? 1 : kMaxTextsPerBatch;
-    const std::size_t n_poolings = request.poolings.size();
-    const auto width = static_cast<std::size_t>(impl.model->n_embd());
-    const std::size_t stride = request.layers.size() * n_poolings * width;
-
     std::size_t n_done = 0;
-    for (const Batch& batch :
-         make_batches(n_tokens, static_cast<std::size_t>(impl.options.n_batch), max_texts)) {
-        std::vector<PooledSums> sums(batch.size());
-        for (std::size_t b = 0; b < batch.size(); ++b) {
-            for (const Pooling pooling : request.poolings) {
-                sums[b].ranges.push_back(
-                    pooling_range(pooling, tokenized[batch[b]], impl.model->is_encoder()));
+    impl.n_computed = 0;
+    TokenWindows windows(impl.tokenizer, static_cast<std::size_t>(impl.options.n_ctx), texts, request,
+                         impl.forked);
+    TokenWindow window;
+    while (windows.next(window)) {
+        const auto is_cut = [&](std::size_t i) {
+            return std::binary_search(window.truncated.begin(), window.truncated.end(), i);
+        };
+        const auto on_batch = [&](const Batch& finished) {
+            impl.stop_if_forked();  // what a child found of this batch is not to be relied on
+            if (request.on_batch) {
+                Batch cut;
+                std::copy_if(finished.begin(), finished.end(), std::back_inserter(cut), is_cut);
+                request.on_batch(finished, cut);
             }
-            sums[b].sums.assign(stride, 0.0);
-        }
+            n_done += finished.size();
+            if (request.on_progress) request.on_progress(n_done, texts.size());
+            impl.stop_if_forked();
+        };
         try {
-            impl.run_batch(batch, tokenized, request.on_step, sums);
+            impl.embed_window(window, request, out, on_batch);
         } catch (...) {
             // Whatever state llama.cpp was left in, nobody meets it again.
-            impl.context.reset();
+            if (!impl.forked) impl.drop_context();
             throw;
         }
-        for (std::size_t b = 0; b < batch.size(); ++b) {
-            for (std::size_t k = 0; k < stride; ++k) {
-                const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
-                out[batch[b] * stride + k] =
-                    static_cast<float>(sums[b].sums[k] / static_cast<double>(range.end - range.begin));
-            }
-        }
-        n_done += batch.size();
-        impl.stop_if_forked();  // what a child found of this batch is not to be relied on
-        if (request.on_batch) {
-            std::vector<std::size_t> cut;
-            for (const std::size_t index : batch) {
-                if (std::binary_search(result.truncated.begin(), result.truncated.end(), index))
-                    cut.push_back(index);
-            }
-            request.on_batch(batch, cut);
-        }
-        if (request.on_progress) request.on_progress(n_done, texts.size());
-        impl.stop_if_forked();
+        for (const TokenizedText& text : window.texts) result.n_tokens += text.tokens.size();
+        result.truncated.insert(result.truncated.end(), window.truncated.begin(), window.truncated.end());
     }
+    result.n_computed = impl.n_computed;
     return result;
 }
 

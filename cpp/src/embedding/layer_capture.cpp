@@ -14,15 +14,14 @@ LayerCapture::LayerCapture(int n_layers, int n_embd, bool encoder)
 void LayerCapture::want(const std::vector<int>& layers) {
     wanted_.clear();
     for (const int layer : layers) {
-        Wanted wanted{layer, {}, false};
+        Wanted wanted{layer, {}};
         if (layer == 0) {
             // The rows looked up in the embedding table, before any scaling or position is added.
             wanted.names = {"embd"};
         } else if (layer == kOutputNormLayer) {
-            wanted.names = {"result_norm"};
             // Encoders of the BERT kind normalise inside each block and have no output norm of their own;
-            // libllama renames their last state where it pools nothing.
-            if (encoder_) wanted.names.insert(wanted.names.end(), {"result_embd", "result_embd_pooled"});
+            // libllama renames the last state where it pools nothing.
+            wanted.names = {"result_norm", "result_embd", "result_embd_pooled"};
         } else {
             wanted.names = {"l_out-" + std::to_string(layer - 1)};
             if (encoder_ && layer == n_layers_)
@@ -32,10 +31,12 @@ void LayerCapture::want(const std::vector<int>& layers) {
     }
 }
 
-bool LayerCapture::needs_outputs() const {
-    return std::any_of(wanted_.begin(), wanted_.end(), [&](const Wanted& wanted) {
-        return wanted.layer == kOutputNormLayer || wanted.layer == n_layers_;
-    });
+int LayerCapture::depth() const {
+    int depth = 0;
+    for (const Wanted& wanted : wanted_) {
+        depth = std::max(depth, wanted.layer == kOutputNormLayer ? n_layers_ + 1 : wanted.layer);
+    }
+    return depth;
 }
 
 void LayerCapture::begin(std::vector<Segment> segments, std::vector<PooledSums*> sums, std::size_t n_rows) {
@@ -46,12 +47,9 @@ void LayerCapture::begin(std::vector<Segment> segments, std::vector<PooledSums*>
     for (Wanted& wanted : wanted_) wanted.captured = false;
 }
 
-void LayerCapture::finish(const std::string& architecture) const {
-    if (!bad_shape_.empty()) {
-        throw UnsupportedArchitecture("the architecture '" + architecture + "' " + bad_shape_);
-    }
+void LayerCapture::check_graph(const std::string& architecture) const {
     for (const Wanted& wanted : wanted_) {
-        if (wanted.captured) continue;
+        if (wanted.in_graph) continue;
         throw UnsupportedArchitecture("layer " + std::to_string(wanted.layer) + " of the architecture '" +
                                       architecture +
                                       "' cannot be reached: llama.cpp's graph has no tensor '" +
@@ -59,8 +57,38 @@ void LayerCapture::finish(const std::string& architecture) const {
     }
 }
 
-bool LayerCapture::callback(ggml_tensor* tensor, bool ask, void* self) {
+void LayerCapture::finish(const std::string& architecture) const {
+    check_graph(architecture);
+    if (!bad_shape_.empty()) {
+        throw UnsupportedArchitecture("the architecture '" + architecture + "' " + bad_shape_);
+    }
+    for (const Wanted& wanted : wanted_) {
+        if (!wanted.captured) {
+            throw ModelError("llama.cpp did not compute layer " + std::to_string(wanted.layer) +
+                             " of the architecture '" + architecture + "'");
+        }
+    }
+}
+
+bool LayerCapture::on_eval(ggml_tensor* tensor, bool ask, void* self) {
     return static_cast<LayerCapture*>(self)->on_tensor(tensor, ask);
+}
+
+int LayerCapture::on_graph(ggml_cgraph* graph, void* self) {
+    return static_cast<LayerCapture*>(self)->n_wanted_nodes(graph);
+}
+
+int LayerCapture::n_wanted_nodes(ggml_cgraph* graph) {
+    const int n_nodes = ggml_graph_n_nodes(graph);
+    // Nodes are in the order of computation: what a node needs stands before it.
+    int last = 0;
+    for (Wanted& wanted : wanted_) {
+        int node = 0;
+        while (node < n_nodes && !wanted.is_in(ggml_graph_node(graph, node)->name)) ++node;
+        wanted.in_graph = node < n_nodes;
+        last = std::max(last, node);
+    }
+    return std::min(last + 1, n_nodes);
 }
 
 bool LayerCapture::Wanted::is_in(const char* name) const {
@@ -78,8 +106,7 @@ bool LayerCapture::on_tensor(ggml_tensor* tensor, bool ask) {
         add_rows(i, tensor);
         wanted_[i].captured = true;
     }
-    // Told that it is computed: false ends the computation.
-    return !std::all_of(wanted_.begin(), wanted_.end(), [](const Wanted& w) { return w.captured; });
+    return true;
 }
 
 void LayerCapture::add_rows(std::size_t wanted_index, const ggml_tensor* tensor) {

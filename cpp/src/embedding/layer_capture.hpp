@@ -1,5 +1,4 @@
-// Reads hidden states out of llama.cpp's graph while it is computed, and stops it when there is nothing more
-// to want.
+// Reads hidden states out of llama.cpp's graph while it is computed, and cuts from it what nobody wants.
 #pragma once
 
 #include <string>
@@ -34,33 +33,44 @@ struct PooledSums {
 /// callback adds the rows of every wanted layer to the sums of their text.
 class LayerCapture {
   public:
+    /// \param n_layers blocks of the graphs.
     LayerCapture(int n_layers, int n_embd, bool encoder);
 
     void want(const std::vector<int>& layers);
 
-    /// True if a wanted layer is reduced by llama.cpp to the rows marked as outputs (the last block and what
-    /// follows).
-    bool needs_outputs() const;
+    /// The deepest wanted layer as a number of blocks; one more than there are for the state after the output
+    /// norm.
+    int depth() const;
 
     /// Prepares for one call of llama_decode: `segments[i]` goes to `sums[i]`.
     void begin(std::vector<Segment> segments, std::vector<PooledSums*> sums, std::size_t n_rows);
 
-    /// Throws UnsupportedArchitecture if the graph did not hold every wanted layer.
+    /// Throws UnsupportedArchitecture if the last graph that was built does not hold every wanted layer.
+    void check_graph(const std::string& architecture) const;
+
+    /// Throws as check_graph(), for a layer of another shape too, and ModelError for one that was not
+    /// computed.
     void finish(const std::string& architecture) const;
 
     /// llama.cpp's ggml_backend_sched_eval_callback; `self` is the LayerCapture.
-    static bool callback(ggml_tensor* tensor, bool ask, void* self);
+    static bool on_eval(ggml_tensor* tensor, bool ask, void* self);
+
+    /// llama_graph_cut_callback: everything after the deepest wanted layer is cut, the output head with it. A
+    /// graph that lacks a wanted layer is left whole; check_graph() tells.
+    static int on_graph(ggml_cgraph* graph, void* self);
 
   private:
     struct Wanted {
         int layer;
         std::vector<std::string> names;  ///< tensor names that hold it; the first one in a graph counts
+        bool in_graph = true;
         bool captured = false;
 
         bool is_in(const char* name) const;
     };
 
     bool on_tensor(ggml_tensor* tensor, bool ask);
+    int n_wanted_nodes(ggml_cgraph* graph);
     void add_rows(std::size_t wanted_index, const ggml_tensor* tensor);
 
     int n_layers_;

@@ -204,6 +204,13 @@ inline constexpr std::array<std::string_view, 88> kHasHeadsInEveryLayer{"apertus
                                                                         "starcoder",     "starcoder2",
                                                                         "talkie",        "xverse"};
 
+/// Whose graph uses the number of blocks for nothing but the loop over them, so that a model of the first few
+/// blocks is the whole model up to there. tests/python/test_layer_cut.py holds every one against its uncut
+/// run.
+inline constexpr std::array<std::string_view, 16> kLoadsFirstBlocks{
+    "bert",  "falcon", "gemma", "gemma3", "gpt2",  "gptneox", "llama",    "mistral3",
+    "olmo2", "phi2",   "phi3",  "qwen2",  "qwen3", "smollm3", "stablelm", "starcoder2"};
+
 template <std::size_t n>
 constexpr bool contains(const std::array<std::string_view, n>& names, std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();

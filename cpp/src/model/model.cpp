@@ -1,9 +1,11 @@
 #include "fastplr/model.hpp"
 
+#include <algorithm>
 #include <exception>
 
 #include "llama-arch.h"
 #include "llama-model.h"
+#include "model/architecture_rules.hpp"
 #include "model/llama_log.hpp"
 #include "model/native.hpp"
 
@@ -51,10 +53,22 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
                          ", but this build of fastplr finds no accelerator: expected 0");
     }
 
+    const auto n_blocks = static_cast<int>(native->info.n_layers);
+    if (options.max_layer < kAllLayers || options.max_layer > n_blocks) {
+        throw InputError("max_layer is " + std::to_string(options.max_layer) + ": expected 0 to " +
+                         std::to_string(n_blocks) + ", or -1 for all layers");
+    }
+    const bool partial = options.max_layer != kAllLayers && options.max_layer < n_blocks &&
+                         contains(kLoadsFirstBlocks, native->info.architecture);
+
     const NativeGuard guard;
     LoadProgress progress{options.on_progress, nullptr};
     llama_model_params params = llama_model_default_params();
     params.n_gpu_layers = options.n_gpu_layers;
+    // A mapped file that somebody overwrites takes the process with it.
+    params.load_mode = LLAMA_LOAD_MODE_NONE;
+    params.no_head = true;
+    if (partial) params.n_layer_load = std::max(options.max_layer, 1);
     params.progress_callback = on_load_progress;
     params.progress_callback_user_data = &progress;
     native->llama.reset(llama_model_load_from_file(path.c_str(), params));
@@ -67,13 +81,21 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
             "model file '" + path + "' has the architecture '" + native->info.architecture +
             "', an encoder-decoder; expected a causal decoder or a BERT-style encoder");
     }
+    native->n_layers = partial ? n_blocks : llama_model_n_layer(llama);
+    native->max_layer = partial ? options.max_layer : kAllLayers;
     native->recurrent = llama_model_is_recurrent(llama) || llama_model_is_hybrid(llama);
     native->encoder = !llama->hparams.causal_attn;
     return std::shared_ptr<const Model>(new Model(std::move(native)));
 }
 
 const ModelInfo& Model::info() const { return native_->info; }
-int Model::n_layers() const { return llama_model_n_layer(native_->llama.get()); }
+int Model::n_layers() const { return native_->n_layers; }
+int Model::max_layer() const { return native_->max_layer; }
+std::size_t Model::n_bytes_loaded() const {
+    std::size_t n_bytes = 0;
+    for (const auto& [name, tensor] : native_->llama->tensors_by_name) n_bytes += ggml_nbytes(tensor);
+    return n_bytes;
+}
 int Model::n_embd() const { return llama_model_n_embd(native_->llama.get()); }
 int Model::n_ctx_train() const { return llama_model_n_ctx_train(native_->llama.get()); }
 bool Model::is_encoder() const { return native_->encoder; }

@@ -16,6 +16,8 @@ struct LlamaModelDeleter {
 struct Model::Native {
     ModelInfo info;
     std::unique_ptr<llama_model, LlamaModelDeleter> llama;
+    int n_layers = 0;
+    int max_layer = kAllLayers;
     bool accelerated = false;
     bool encoder = false;
     /// Recurrent state cannot hold several texts of one batch the way a KV cache does.

@@ -1,0 +1,121 @@
+#include "embedding/token_windows.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+#include "embedding/text.hpp"
+
+namespace fastplr {
+namespace {
+
+struct Stopped {};
+
+TokenizedText tokenize_text(const Tokenizer& tokenizer, const std::string& text, const EmbedRequest& request,
+                            std::size_t n_ctx, const std::string& name, bool& cut) {
+    std::string kept;  // what is left of a text that is too long by its bytes alone
+    const std::size_t n_bytes = bytes_to_tokenize(tokenizer, text, n_ctx, request.on_long, name);
+    if (n_bytes < text.size()) {
+        kept = text.substr(0, n_bytes);
+        cut = true;
+    }
+    TokenizedText result = tokenizer.tokenize(cut ? kept : text, request.prompt);
+    const std::size_t n = result.tokens.size();
+    if (n == 0) throw InputError(name + " " + shown(text) + " has no tokens in this model");
+    if (n > n_ctx) {
+        const std::size_t own = result.text_end - result.text_begin;
+        const std::string size = std::to_string(n) + " tokens with the prompt, " + std::to_string(own) +
+                                 " of its own; the context holds " + std::to_string(n_ctx);
+        const std::size_t surplus = n - n_ctx;
+        if (own <= surplus) throw InputError("the prompt leaves no room for " + name + ": " + size);
+        if (request.on_long == OnLong::error) {
+            throw InputError(name + " " + shown(text) + " is too long: " + size +
+                             " (on_long='truncate' cuts the end of such texts)");
+        }
+        const auto end = result.tokens.begin() + static_cast<std::ptrdiff_t>(result.text_end);
+        result.tokens.erase(end - static_cast<std::ptrdiff_t>(surplus), end);
+        result.text_end -= surplus;
+        cut = true;
+    }
+    return result;
+}
+
+}  // namespace
+
+std::size_t bytes_to_tokenize(const Tokenizer& tokenizer, const std::string& text, std::size_t n_ctx,
+                              OnLong on_long, const std::string& name) {
+    const bool error = on_long == OnLong::error;
+    std::size_t n_bytes = text.size();
+    // One token more than fits, so that what is left is cut as any other text.
+    const std::size_t most = (n_ctx + 1) * tokenizer.longest_token();
+    if (tokenizer.keeps_bytes() && n_bytes > most) {
+        if (error) {
+            throw InputError(name + " " + shown(text) + " is too long: " + std::to_string(n_bytes) +
+                             " bytes; the context holds " + std::to_string(n_ctx) + " tokens, at most " +
+                             std::to_string(most) + " bytes (on_long='truncate' cuts the end of such texts)");
+        }
+        n_bytes = character_start(text, most);
+    }
+    const std::size_t unbroken = end_of_longest_allowed_run(std::string_view(text).substr(0, n_bytes));
+    if (unbroken < n_bytes) {
+        if (error) {
+            throw InputError(name + " " + shown(text) + " has more than " + std::to_string(kLongestRun) +
+                             " characters of one kind in a row, before byte " + std::to_string(unbroken) +
+                             ": expected text (on_long='truncate' cuts it there)");
+        }
+        n_bytes = unbroken;
+    }
+    return n_bytes;
+}
+
+TokenWindows::TokenWindows(const Tokenizer& tokenizer, std::size_t n_ctx,
+                           const std::vector<std::string>& texts, const EmbedRequest& request,
+                           const bool& forked)
+    : tokenizer_(tokenizer), n_ctx_(n_ctx), texts_(texts), request_(request), forked_(forked) {}
+
+TokenWindows::~TokenWindows() {
+    stop_ = true;
+    if (forked_) (void)ahead_.release();  // its destructor would wait for a thread that only the parent has
+}
+
+TokenWindow TokenWindows::tokenize(std::size_t first, const std::function<void()>& on_text) const {
+    TokenWindow window;
+    window.first = first;
+    const std::size_t end = std::min(first + kTextsPerWindow, texts_.size());
+    window.texts.reserve(end - first);
+    for (std::size_t i = first; i < end; ++i) {
+        const std::size_t shown_index = request_.indices.empty() ? i : request_.indices[i];
+        check_text(texts_[i], shown_index);
+        if (on_text) on_text();
+        bool cut = false;
+        window.texts.push_back(tokenize_text(tokenizer_, texts_[i], request_, n_ctx_,
+                                             "texts[" + std::to_string(shown_index) + "]", cut));
+        if (cut) window.truncated.push_back(i);
+    }
+    return window;
+}
+
+bool TokenWindows::next(TokenWindow& window) {
+    if (taken_ >= texts_.size()) return false;
+    if (ahead_) {
+        using namespace std::chrono_literals;
+        while (ahead_->wait_for(50ms) != std::future_status::ready) {
+            if (request_.on_step) request_.on_step();
+        }
+        window = ahead_->get();
+        ahead_.reset();
+    } else {
+        window = tokenize(taken_, request_.on_step);
+    }
+    taken_ += window.texts.size();
+    if (taken_ < texts_.size()) {
+        ahead_ =
+            std::make_unique<std::future<TokenWindow>>(std::async(std::launch::async, [this, first = taken_] {
+                return tokenize(first, [this] {
+                    if (stop_) throw Stopped{};
+                });
+            }));
+    }
+    return true;
+}
+
+}  // namespace fastplr

@@ -1,0 +1,59 @@
+// The texts of a call as tokens, one window of them at a time; the next window is tokenised while one is
+// computed.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <future>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "embedding/tokenizer.hpp"
+
+namespace fastplr {
+
+/// Texts in a window: some tens of batches, so that a batch that is not full at its end costs next to
+/// nothing.
+inline constexpr std::size_t kTextsPerWindow = 512;
+
+struct TokenWindow {
+    std::size_t first = 0;  ///< position of its first text among the texts of the call
+    std::vector<TokenizedText> texts;
+    std::vector<std::size_t> truncated;  ///< positions, among the texts of the call, of those that were cut
+};
+
+/// Bytes of `text` that are worth tokenising in a context of `n_ctx` tokens: what surely does not fit is not
+/// looked at. Throws InputError, with `name`, for a text that is too long unless such texts are cut.
+std::size_t bytes_to_tokenize(const Tokenizer& tokenizer, const std::string& text, std::size_t n_ctx,
+                              OnLong on_long, const std::string& name);
+
+/// Use from one thread. What it is made of must outlive it.
+class TokenWindows {
+  public:
+    /// \param n_ctx tokens that a text may have, prompt included.
+    /// \param forked true in a process that was forked since: there the thread is gone.
+    TokenWindows(const Tokenizer& tokenizer, std::size_t n_ctx, const std::vector<std::string>& texts,
+                 const EmbedRequest& request, const bool& forked);
+    ~TokenWindows();
+    TokenWindows(const TokenWindows&) = delete;
+    TokenWindows& operator=(const TokenWindows&) = delete;
+
+    /// Takes the next window, and has the one after it begun; false at the end. Throws InputError (a text
+    /// that is empty, blank, not UTF-8, or too long), ModelError, and what the request's on_step throws.
+    bool next(TokenWindow& window);
+
+  private:
+    TokenWindow tokenize(std::size_t first, const std::function<void()>& on_text) const;
+
+    const Tokenizer& tokenizer_;
+    std::size_t n_ctx_;
+    const std::vector<std::string>& texts_;
+    const EmbedRequest& request_;
+    const bool& forked_;
+    std::size_t taken_ = 0;
+    std::atomic<bool> stop_ = false;
+    std::unique_ptr<std::future<TokenWindow>> ahead_;
+};
+
+}  // namespace fastplr
