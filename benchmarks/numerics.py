@@ -45,14 +45,13 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def flips(features: np.ndarray, reference: np.ndarray, labels: list[str]) -> tuple[float, int, int]:
-    """Largest change of a probability and number of changed labels: a classifier fitted on every second text's reference
-    features is given the other texts' reference features, then these.
+    """Largest change of a probability, number of changed labels and number of texts.
+
+    A classifier fitted on every second text's reference features is given those of the other texts, then theirs here.
     """
     train, test = slice(0, None, 2), slice(1, None, 2)
     centre, scale = reference[train].mean(axis=0), reference[train].std(axis=0)
-    classifier = fastplr.LogisticRegression("auto", n_threads=2).fit(
-        (reference[train] - centre) / scale, labels[train]
-    )
+    classifier = fastplr.LogisticRegression("auto", n_threads=2).fit((reference[train] - centre) / scale, labels[train])
     before, after = (classifier.predict_proba((rows[test] - centre) / scale) for rows in (reference, features))
     changed = int((before.argmax(axis=1) != after.argmax(axis=1)).sum())
     return float(np.abs(after - before).max()), changed, len(before)
@@ -84,24 +83,25 @@ def main() -> None:
     for kind, what, features, reference in rows:
         distance = np.maximum(distances(features, reference), 0.0)
         change, n_changed, n = flips(features, reference, labels)
-        table.append(
-            f"| {kind.upper()} | {what} | {distance.mean():.1e} | {distance.max():.1e} | {change:.4f} | {n_changed} of {n} |"
-        )
+        cells = (kind.upper(), what, f"{distance.mean():.1e}", f"{distance.max():.1e}", f"{change:.4f}")
+        table.append(f"| {' | '.join(cells)} | {n_changed} of {n} |")
     info = models["f32"]
     text = f"""# Numerics
 
 How far features move with what should not matter, and with the type of the weights. Written by
-`python benchmarks/numerics.py` on {date.today():%d %B %Y} ({platform.machine()}, {len(texts)} demonstration messages after an instruction,
-{MODEL}, layer {info.n_layers // 2}, 2 threads). The source of the model is 4-bit: its F32 file holds the same values, and Q8_0 and
-Q4_0 are further rounded.
+`python benchmarks/numerics.py` on {date.today():%d %B %Y} ({platform.machine()}, {len(texts)} demonstration
+messages after an instruction, {MODEL}, layer {info.n_layers // 2}, 2 threads). The source of the model is 4-bit: its
+F32 file holds the same values, and Q8_0 and Q4_0 are rounded once more.
 
-Cosine distances are taken after subtracting the mean feature vector: hidden states of one model point nearly the same way, and
-without this step every distance would look small. The last two columns are of a classifier fitted on half of the messages.
+Cosine distances are taken after subtracting the mean feature vector: hidden states of one model point nearly the same
+way, and without this step every distance would look small. The last two columns are of a classifier fitted on half of
+the messages.
 
 {chr(10).join(table)}
 
-The same call gives the same bits, with one thread or several. Other batches add up in another order, which alone is the row F32. With
-quantised weights the kernels round activations to 8 bits in blocks of 32, and what was a last bit can become a step of that rounding.
+The same call gives the same bits, with one thread or several. Other batches add up in another order and read keys and
+values that were rounded to float16, which alone is the rows of F32 and F16. With quantised weights the kernels round
+activations to 8 bits in blocks of 32, and what was a last bit can become a step of that rounding.
 `tests/python/test_numerics.py` holds these rows to bounds.
 """
     TARGET.write_text(text, encoding="utf-8")

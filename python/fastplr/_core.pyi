@@ -11,10 +11,19 @@ classifier_format_version: int
 
 class Model:
     def __init__(
-        self, path: str, *, n_gpu_layers: int = 0, on_progress: Callable[[float], object] | None = None
+        self,
+        path: str,
+        *,
+        n_gpu_layers: int = 0,
+        max_layer: int = -1,
+        on_progress: Callable[[float], object] | None = None,
     ) -> None: ...
     @property
     def n_layers(self) -> int: ...
+    @property
+    def max_layer(self) -> int: ...
+    @property
+    def n_bytes_loaded(self) -> int: ...
     @property
     def n_embd(self) -> int: ...
     @property
@@ -26,10 +35,13 @@ class Model:
 
 class EmbedSummary(TypedDict):
     n_tokens: int
+    n_computed: int
     truncated: list[int]
 
 class Embedder:
-    def __init__(self, model: Model, *, n_ctx: int = 0, n_batch: int = 512, n_threads: int = 0) -> None: ...
+    def __init__(
+        self, model: Model, *, n_ctx: int = 0, n_batch: int = 512, n_threads: int = 0, share_prefix: bool = True
+    ) -> None: ...
     @property
     def model(self) -> Model: ...
     def embed(

@@ -22,7 +22,7 @@ from fastplr.feature_stores import store_for
 from fastplr.inputs import as_texts, check_collection
 from fastplr.known_features import Gap, KnownFeatures, fill_known
 from fastplr.model_file import ModelFile
-from fastplr.model_info import ModelInfo, read_model_info
+from fastplr.model_info import ModelInfo
 from fastplr.model_store import ResolvedModel
 from fastplr.progress import Bar, text_bar
 from fastplr.prompt import Prompt
@@ -35,6 +35,8 @@ Features = npt.NDArray[np.float32]
 
 POOLINGS = ("mean", "mean_all", "last")
 DEFAULT_N_BATCH = 512
+MAX_N_BATCH = 8192  # these two as in cpp/src/embedding/embedder.cpp
+MAX_N_THREADS = 512
 # Distinct texts handed to the engine at once: enough to fill many batches, few enough that a corpus streams.
 CHUNK = 2048
 INT32_MAX = 2**31 - 1  # the native core counts tokens, threads and layers in 32 bits
@@ -45,7 +47,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     The model is loaded on first use, once per process however many Embedders name it. Nothing past the deepest
     wanted layer is computed. With quantised weights values move by a few per cent with the texts that share a batch
-    (8-bit rounding of activations; ``benchmarks/batch_composition.py`` measures it).
+    (8-bit rounding of activations; docs/numerics.md has the figures).
 
     Args:
         model: A catalogue name (fetched on first use), the path of a GGUF file, or ``"hf:OWNER/REPO/FILE"``.
@@ -118,40 +120,40 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self._resolved = known
         return known[1]
 
-    def _engine(self, model: ModelFile | None = None) -> _core.Embedder:
-        model = self._model_file() if model is None else model
-        return get_engine(
-            model.resolved,
-            model.stamp,
-            n_ctx=self._setting("n_ctx", 0),
-            n_batch=self._setting("n_batch", DEFAULT_N_BATCH),
-            n_threads=self._setting("n_threads", default_threads()),
-            n_gpu_layers=self._setting("n_gpu_layers", 0, least=None),
-        )
+    def _engine(self, model: ModelFile, layers: Sequence[int]) -> _core.Embedder:
+        settings = self._engine_settings()
+        return get_engine(model.resolved, model.stamp, max_layer=-1 if -1 in layers else max(layers), **settings)
 
-    def _setting(self, name: str, default: int, least: int | None = 1) -> int:
+    def _engine_settings(self) -> dict[str, int]:
+        return {
+            "n_ctx": self._setting("n_ctx", 0, 1, INT32_MAX),
+            "n_batch": self._setting("n_batch", DEFAULT_N_BATCH, 1, MAX_N_BATCH),
+            "n_threads": self._setting("n_threads", default_threads(), 1, MAX_N_THREADS),
+            "n_gpu_layers": self._setting("n_gpu_layers", 0, -INT32_MAX, INT32_MAX),
+        }
+
+    def _setting(self, name: str, default: int, low: int, high: int) -> int:
         value = getattr(self, name)
         if value is None:
             return default
-        low = -INT32_MAX if least is None else least
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= INT32_MAX:
-            raise InputError(f"{name} is {value!r}: expected an int from {low} to {INT32_MAX}, or None")
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+            raise InputError(f"{name} is {value!r}: expected {low} to {high}, or None")
         return int(value)
 
     @property
     def n_layers(self) -> int:
         """Number of blocks of the model."""
-        return self._engine().model.n_layers
+        return self._model_file().info.n_layers
 
     @property
     def n_embd(self) -> int:
         """Width of the hidden states: the number of features."""
-        return self._engine().model.n_embd
+        return self._model_file().info.n_embd
 
     @property
     def model_info(self) -> ModelInfo:
         """What the model file says about itself."""
-        return read_model_info(self.resolve().path)
+        return self._model_file().info
 
     # -- what is asked for -------------------------------------------------------------------------------------------
 
@@ -286,13 +288,13 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         known: KnownFeatures,
     ) -> int:
         """Write the features of each distinct text to the row where it stands first; the number of tokens computed."""
+        settings = self._engine_settings()  # a mistake is one whether or not anything has to be computed
         model = self._model_file()
-        engine = self._engine(model)
         keys = FeatureKeys(
             model.resolved,
             prefix=prompt.prefix,
             suffix=prompt.suffix,
-            n_ctx=self._setting("n_ctx", 0),
+            n_ctx=settings["n_ctx"],
             accelerated=self.n_gpu_layers != 0 and _core.accelerator_available(),
         )
         truncate = self.on_long == "truncate"
@@ -320,7 +322,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 )
                 bar.update(len(finished))
 
-            summary = engine.embed(
+            summary = self._engine(model, layers).embed(
                 texts,
                 block,
                 layers=layers,
@@ -332,7 +334,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 on_batch=keep,
             )
             rows[np.ix_(places, gap.layers, gap.poolings)] = block
-            return summary["n_tokens"], len(summary["truncated"])
+            return summary["n_computed"], len(summary["truncated"])
 
         n_tokens = 0
         with text_bar(sum(map(len, missing.values())), "embedding", self.progress) as bar:

@@ -66,8 +66,9 @@ def get_engine(
     n_batch: int,
     n_threads: int,
     n_gpu_layers: int,
+    max_layer: int,
 ) -> _core.Embedder:
-    """The engine of this model with these settings, loaded on first use.
+    """The engine of this model with these settings, loaded on first use and again where a deeper layer is wanted.
 
     Args:
         resolved: The model file and its identity.
@@ -76,6 +77,7 @@ def get_engine(
         n_batch: Tokens computed at once.
         n_threads: Threads of computation.
         n_gpu_layers: Layers on an accelerator.
+        max_layer: The deepest layer that will be asked for; -1 for the state after the output norm.
 
     Raises:
         ModelError: Another file took its place, and as the native core raises it.
@@ -86,15 +88,16 @@ def get_engine(
     with _lock:
         _set_log_level()
         model = _models.get(model_key)
+        if model is not None and not _reaches(model, max_layer):
+            model = None  # what nobody computes with any more is let go before there is a second one
+            _drop_model(model_key)
         if model is None:
-            model = _core.Model(os.fspath(resolved.path), n_gpu_layers=n_gpu_layers)
+            model = _core.Model(os.fspath(resolved.path), n_gpu_layers=n_gpu_layers, max_layer=max_layer)
             if file_stamp(resolved.path) != stamp:
                 raise ModelError(f"the model file {str(resolved.path)!r} changed while it was being loaded")
             _models[model_key] = model
             while len(_models) > MAX_MODELS:
-                dropped, _ = _models.popitem(last=False)
-                for key in [key for key in _engines if key[: len(dropped)] == dropped]:
-                    del _engines[key]
+                _drop_model(next(iter(_models)))
         _models.move_to_end(model_key)
         engine = _engines.get(engine_key)
         if engine is None:
@@ -104,6 +107,16 @@ def get_engine(
                 _engines.popitem(last=False)
         _engines.move_to_end(engine_key)
         return engine
+
+
+def _reaches(model: _core.Model, layer: int) -> bool:
+    return model.max_layer == -1 or 0 <= layer <= model.max_layer
+
+
+def _drop_model(model_key: tuple[Any, ...]) -> None:
+    del _models[model_key]
+    for key in [key for key in _engines if key[: len(model_key)] == model_key]:
+        del _engines[key]
 
 
 def clear_engines() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 
 from fastplr import model_store
 from fastplr.engine import file_stamp
 from fastplr.errors import ModelError
+from fastplr.model_info import ModelInfo, read_model_info
 from fastplr.model_store import ResolvedModel
 
 __all__ = ["ModelFile"]
@@ -23,6 +25,11 @@ class ModelFile:
     def __init__(self, resolved: ResolvedModel, stamp: tuple[int, ...] | None) -> None:
         self.resolved = resolved
         self.stamp = stamp
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """What the file says about itself."""
+        return read_model_info(self.resolved.path)
 
     @classmethod
     def resolve(cls, spec: str | os.PathLike[str], *, progress: bool | None = None) -> ModelFile:

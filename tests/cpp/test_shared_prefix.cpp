@@ -65,8 +65,8 @@ TEST_CASE("a known prefix is used again where it is nearly as long") {
     CHECK(fastplr::shared_length(texts, first_tokens(texts, 36), kNoLimit, 512) == 36);
     CHECK(fastplr::shared_length(texts, first_tokens(texts, 35), kNoLimit, 512) == 40);
     // Longer than the prompt, since the texts before had more in common: still right for these.
-    CHECK(fastplr::shared_length(texts_of(3, 40, 4, 5), first_tokens(texts_of(3, 40, 4, 5), 44), kNoLimit, 512) ==
-          44);
+    CHECK(fastplr::shared_length(texts_of(3, 40, 4, 5), first_tokens(texts_of(3, 40, 4, 5), 44), kNoLimit,
+                                 512) == 44);
     // Another prompt, or one that the limit forbids.
     CHECK(fastplr::shared_length(texts, {7, 7, 7}, kNoLimit, 512) == 40);
     CHECK(fastplr::shared_length(texts, first_tokens(texts, 40), 30, 512) == 30);
@@ -100,6 +100,7 @@ TEST_CASE("sums of the prefix go to the poolings and layers that want them") {
     text.ranges = {{6, 9}, {0, 9}, {2, 9}};
     text.sums.assign(2 * 3 * 2, 0.5);
     prefix.add_to(text, {7, 3}, 2);
-    const std::vector<double> expected{0.5, 0.5, 100.5, 200.5, 1000.5, 2000.5, 0.5, 0.5, 1.5, 2.5, 10.5, 20.5};
+    const std::vector<double> expected{0.5, 0.5, 100.5, 200.5, 1000.5, 2000.5,
+                                       0.5, 0.5, 1.5,   2.5,   10.5,   20.5};
     CHECK(text.sums == expected);
 }

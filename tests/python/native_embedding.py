@@ -22,9 +22,7 @@ def native_embed(
 ) -> tuple[np.ndarray, _core.EmbedSummary]:
     """float32 ``(n_texts, n_layers, n_poolings, n_embd)``, and what the engine says of the call."""
     out = np.full((len(texts), len(layers), len(poolings), engine.model.n_embd), np.nan, dtype=np.float32)
-    summary = engine.embed(
-        list(texts), out, layers=list(layers), poolings=list(poolings), prefix=prefix, suffix=suffix
-    )
+    summary = engine.embed(list(texts), out, layers=list(layers), poolings=list(poolings), prefix=prefix, suffix=suffix)
     return out, summary
 
 

@@ -157,7 +157,7 @@ def test_layers_and_poolings_asked_for_are_checked(model: Embedder, asked: dict[
         ("n_batch", "512", "n_batch is '512'"),
         ("n_threads", 0, "n_threads is 0"),
         ("n_threads", -1, "n_threads is -1"),
-        ("n_threads", 513, "n_threads is 513: expected 0 to 512"),
+        ("n_threads", 513, "n_threads is 513: expected 1 to 512"),
         ("n_threads", 2**40, "n_threads is 1099511627776"),
         ("n_threads", True, "n_threads is True"),
         ("n_gpu_layers", 2**40, "n_gpu_layers is 1099511627776"),

@@ -28,6 +28,11 @@ from tiny_models import TinyModel
 Fit = Callable[..., PLRClassifier]
 
 
+def _engine_of(tiny: TinyModel) -> object:
+    embedder = Embedder(tiny.path)
+    return embedder._engine(embedder._model_file(), [-1])
+
+
 @pytest.fixture
 def fit(tiny_llama: TinyModel) -> Fit:
     """``fit(texts, labels, ...)`` on the tiny model, with C=0.05 unless told otherwise."""
@@ -187,10 +192,10 @@ def test_grid_search_embeds_each_text_once_for_each_features_and_loads_the_model
 ) -> None:
     train, labels, test = train_and_test(3, n_train=30)
     engine.clear_engines()
-    loaded = Embedder(tiny_llama.path)._engine()
+    loaded = _engine_of(tiny_llama)
     grid = {"layer": [1, 3], "pooling": ["mean", "last"], "C": [1e-3, 1e-2, 1.0]}
     search = GridSearchCV(PLRClassifier(tiny_llama.path), grid, cv=3, scoring="neg_log_loss").fit(train, labels)
-    assert Embedder(tiny_llama.path)._engine() is loaded
+    assert _engine_of(tiny_llama) is loaded
     assert len(engine._models) == 1
     assert set(cache.computed.values()) == {1}
     assert len(cache.computed) == 2 * 2 * len(train)

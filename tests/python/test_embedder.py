@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastplr import Embedder, InputError, Prompt, TruncationWarning, UnsupportedArchitecture
+from fastplr import Embedder, InputError, Prompt, TruncationWarning
 from fastplr.feature_cache import feature_cache
 from pooled_states import expected_embedding, layer_states, mean_positions, pool, text_tokens
 from tiny_models import TinyModel, write_tiny, write_tiny_bert, write_tiny_llama

@@ -13,8 +13,7 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 PREFIX = "Is the customer of this bank reporting fraud, complaining, or asking a question? "
 TEXTS = load_demo()[0][::4]
-# Largest cosine distance, mean feature vector taken off. The table's own figures are ten times smaller for F16 (rounded keys and
-# values), and two to eight times for Q4_0 (8-bit rounding of activations).
+# Largest cosine distance, mean feature vector taken off: a few times the figures of the table.
 BOUNDS = {"f16": 3e-5, "q4_0": 5e-3}
 VARIATIONS = {
     "batches of 128 tokens": {"n_batch": 128},

@@ -63,7 +63,7 @@ def test_models_that_cannot_share_do_not(tmp_path: Path, architecture: str) -> N
 
 def test_the_next_call_finds_the_prefix_there(tiny_llama: TinyModel) -> None:
     engine = engine_of(tiny_llama.path)
-    _, first = native_embed(engine, TEXTS[:2], [2], prefix=PREFIX)
+    native_embed(engine, TEXTS[:2], [2], prefix=PREFIX)
     again, second = native_embed(engine, TEXTS[3:4], [2], prefix=PREFIX)
     n_all = len(tiny_llama.tokenize(PREFIX + TEXTS[3]))
     assert second["n_tokens"] == n_all

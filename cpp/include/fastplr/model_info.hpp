@@ -23,7 +23,7 @@ struct ModelInfo {
     std::string architecture;     ///< "llama", "qwen2", "bert", ...
     std::string name;
     std::uint64_t n_parameters = 0;  ///< elements of all tensors
-    std::uint64_t n_layers = 0;      ///< blocks
+    std::uint64_t n_layers = 0;      ///< blocks that a text passes
     std::uint64_t n_embd = 0;        ///< width of the hidden states
     std::uint64_t n_ctx_train = 0;   ///< longest context in training, tokens
     std::uint64_t n_vocab = 0;       ///< tokens

@@ -109,6 +109,9 @@ ModelInfo read_model_info(const std::string& path) {
     info.license = text_at(file, "general.license");
     info.quantization = quantization(file);
     info.n_layers = file.find_unsigned(info.architecture + ".block_count").value_or(0);
+    // Blocks that predict further tokens hang beside the network.
+    const auto n_beside = file.find_unsigned(info.architecture + ".nextn_predict_layers").value_or(0);
+    info.n_layers -= std::min(info.n_layers, n_beside);
     info.n_embd = file.find_unsigned(info.architecture + ".embedding_length").value_or(0);
     info.n_ctx_train = file.find_unsigned(info.architecture + ".context_length").value_or(0);
     info.n_vocab =
