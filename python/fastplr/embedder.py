@@ -61,7 +61,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             with a :class:`fastplr.TruncationWarning` that counts such texts.
         n_ctx: Longest input in tokens, prompt included. Default: the model's own limit. Memory is taken as texts
             need it.
-        n_batch: Tokens computed at once, 1 to 8192. Default: 512.
+        n_batch: Tokens computed at once, 1 to 8192. Default: 512; of a T5 never more than 128.
         n_threads: Threads of computation. Default: the cores that this process may use.
         n_gpu_layers: Layers on an accelerator, where fastplr was built with one; negative means all.
         cache: Where to keep features on disk, so that no later run computes them again and a killed one goes on where

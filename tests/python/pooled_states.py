@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tiny_models import TinyModel, forward
+from tiny_models import ENCODERS, TinyModel, forward
 
 
 def layer_states(tiny: TinyModel, ids: Sequence[int], layer: int) -> np.ndarray:
@@ -41,7 +41,7 @@ def mean_positions(tiny: TinyModel, text: str, prefix: str = "", suffix: str = "
     """The positions that pooling ``mean`` takes: of the text, without position 0 unless it is the only one; encoders
     take all.
     """
-    if tiny.architecture == "bert":
+    if tiny.architecture in ENCODERS:
         return list(range(len(tiny.tokenize(prefix + text + suffix))))
     positions = text_tokens(tiny, text, prefix, suffix)
     return [p for p in positions if p > 0] or positions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,22 @@ from tiny_models import (
     bpe_vocabulary,
     forward,
     spm_vocabulary,
+    unigram_vocabulary,
     wordpiece_vocabulary,
     write_tiny,
     write_tiny_bert,
     write_tiny_llama,
 )
-from tiny_models.hidden_states import attend, gelu, layer_norm, rms_norm, rotate
+from tiny_models.hidden_states import attend, gelu, layer_norm, relative_bucket, rms_norm, rotate
 from tiny_models.vocabulary import basic_words, pre_tokenize
 
 TEXT = "The film isn't very good: caf\u00e9 13.1 %, \U0001f600 \u65e5\u672c."
-VOCABULARIES = {"bpe": bpe_vocabulary(), "spm": spm_vocabulary(), "wordpiece": wordpiece_vocabulary()}
+VOCABULARIES = {
+    "bpe": bpe_vocabulary(),
+    "spm": spm_vocabulary(),
+    "wordpiece": wordpiece_vocabulary(),
+    "unigram": unigram_vocabulary(),
+}
 
 
 @pytest.fixture(params=ARCHITECTURES, scope="module")
@@ -257,6 +263,36 @@ def test_word_piece_takes_the_longest_start_and_drops_case_and_accents() -> None
     expected = "[CLS] _the _film ing _, _c a f e [UNK] _! [SEP]"
     assert names == expected.replace("_", mark).split()
     assert basic_words("\u00c9cole\u200b-2") == ["ecole", "-", "2"]
+
+
+def test_unigram_takes_the_likeliest_of_all_segmentations() -> None:
+    vocabulary = VOCABULARIES["unigram"]
+    scores = dict(zip(vocabulary.tokens, vocabulary.scores or [], strict=True))
+    for text in ["the film", "operating", "a rate"]:
+        mark = "\u2581" + text.replace(" ", "\u2581")
+        every = []
+        for cuts in product([False, True], repeat=len(mark) - 1):
+            ends = [i + 1 for i, cut in enumerate(cuts) if cut] + [len(mark)]
+            pieces = [mark[start:end] for start, end in pairwise([0, *ends])]
+            if all(piece in scores for piece in pieces):
+                every.append((sum(scores[piece] for piece in pieces), pieces))
+        assert len(every) > 5
+        assert [vocabulary.tokens[i] for i in vocabulary.tokenize(text)] == [*max(every)[1], "</s>"]
+
+
+def test_unigram_joins_spaces_and_unknown_characters() -> None:
+    vocabulary = VOCABULARIES["unigram"]
+    assert vocabulary.tokenize("  the   film ") == vocabulary.tokenize("the film")
+    names = [vocabulary.tokens[i] for i in vocabulary.tokenize("\u65e5\u672c \U0001f600")]
+    assert names == ["\u2581", "<unk>", "\u2581", "<unk>", "</s>"]
+
+
+def test_relative_buckets_are_those_of_the_published_model() -> None:
+    # With 32 buckets and a maximum distance of 128: 8 exact ones, then steps of a half power of two.
+    before = [0, 1, 7, 8, 11, 12, 16, 23, 32, 45, 46, 64, 90, 91, 127, 128, 1000]
+    expected = [0, 1, 7, 8, 8, 9, 10, 11, 12, 12, 13, 14, 14, 15, 15, 15, 15]
+    assert relative_bucket(-np.array(before), 32).tolist() == expected
+    assert relative_bucket(np.array(before[1:]), 32).tolist() == [16 + bucket for bucket in expected[1:]]
 
 
 @pytest.mark.parametrize("task", ["sst2", "fpb"])

@@ -50,7 +50,7 @@ struct EmbedderOptions {
     /// Longest input in tokens, prompt included; 0 means the model's own limit. Memory is taken only as texts
     /// need it.
     int n_ctx = 0;
-    /// Tokens computed at once, in [1, 8192].
+    /// Tokens computed at once, in [1, 8192]; of a T5 never more than 128, see docs/engine.md.
     int n_batch = 512;
     /// Threads; 0 means all cores.
     int n_threads = 0;

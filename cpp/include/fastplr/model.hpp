@@ -47,7 +47,8 @@ class Model {
     int n_embd() const;
     /// Longest context the model was trained with, in tokens.
     int n_ctx_train() const;
-    /// True for bidirectional encoders (BERT and its like), which have no causal mask and no KV cache.
+    /// True for bidirectional encoders (BERT and its like, and the encoder of a T5, whose decoder is never
+    /// loaded), which have no causal mask and no KV cache.
     bool is_encoder() const;
     /// True if layers were offered to an accelerator at loading.
     bool uses_accelerator() const;

@@ -42,7 +42,7 @@ struct ModelInfo {
 /// passes is safe to hand to llama.cpp. Reads the file's head only, never the weights.
 /// \throws ModelError if the file is missing, no GGUF file, cut short, damaged, or would not load, saying
 /// what was found and what was expected; UnsupportedArchitecture for networks of other kinds (image
-/// projectors, encoder-decoders, ...).
+/// projectors, speech decoders, ...).
 ModelInfo read_model_info(const std::string& path);
 
 }  // namespace fastplr

@@ -14,9 +14,14 @@
 namespace fastplr {
 namespace {
 
-// Bytes that a context of this shape needs at the least: keys and values in float16.
+// Bytes that a context of this shape needs at the least: keys and values in float16; for T5 the relative
+// attention bias and the attention itself, in float32 for each pair of tokens.
 double bytes_needed(const Model& model, const ContextShape& shape) {
     const llama_model* llama = model.native().llama.get();
+    if (model.native().pair_bias) {
+        const auto n_batch = static_cast<double>(shape.n_batch);
+        return 8.0 * llama->hparams.n_head() * n_batch * n_batch;
+    }
     double per_token = 0;
     if (!model.is_encoder()) {
         for (int layer = 0; layer < llama_model_n_layer(llama); ++layer) {

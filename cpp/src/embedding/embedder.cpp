@@ -20,6 +20,8 @@ namespace {
 
 constexpr int kMaxBatch = 8192;
 constexpr int kMaxThreads = 512;  // GGML_MAX_N_THREADS
+// Where attention is computed for every pair of tokens of a batch; docs/engine.md has the measurement.
+constexpr int kMaxBatchOfPairs = 128;
 
 std::string in_range(const char* name, long long value, long long low, long long high) {
     return std::string(name) + " is " + std::to_string(value) + ": expected " + std::to_string(low) + " to " +
@@ -36,6 +38,7 @@ EmbedderOptions checked(EmbedderOptions options, const Model& model) {
     if (options.n_threads < 0 || options.n_threads > kMaxThreads) {
         throw InputError(in_range("n_threads", options.n_threads, 0, kMaxThreads));
     }
+    if (model.native().pair_bias) options.n_batch = std::min(options.n_batch, kMaxBatchOfPairs);
     if (options.n_ctx == 0) options.n_ctx = limit;
     if (options.n_threads == 0) {
         options.n_threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 512u));

@@ -53,6 +53,8 @@ std::vector<llama_token> Tokenizer::tokens_of(const std::string& text) const {
         }
     } catch (const std::out_of_range& error) {  // a vocabulary without a token that its kind always has
         throw ModelError(std::string("the tokeniser of the model failed: ") + error.what());
+    } catch (const std::runtime_error& error) {  // a character map that points out of itself
+        throw ModelError(std::string("the tokeniser of the model failed: ") + error.what());
     }
     if (n < 0) throw ModelError("the tokeniser of the model failed: " + guard.errors());
     tokens.resize(static_cast<std::size_t>(n));

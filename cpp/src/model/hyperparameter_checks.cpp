@@ -22,7 +22,12 @@ constexpr std::uint64_t kMaxContext =
 // The cache of sliding-window layers is sized as window x sequences (at most 256) in uint32.
 constexpr std::uint64_t kMaxWindow = 1u << 22;
 constexpr std::uint64_t kMaxProduct = std::numeric_limits<std::int32_t>::max();
-constexpr std::uint64_t kMaxPoolingType = 4;  // LLAMA_POOLING_TYPE_RANK
+constexpr std::uint64_t kMaxPoolingType = 4;       // LLAMA_POOLING_TYPE_RANK
+constexpr std::uint64_t kMaxPairedTokens = 46340;  // ggml counts rows, one a pair of tokens, in int32
+// Half of the buckets are for tokens before, and of these one half for a single distance each, the others for
+// distances up to 128 on a logarithmic scale: at least one of either kind, and fewer than 128 distances.
+constexpr std::uint64_t kLeastBuckets = 4;
+constexpr std::uint64_t kMostBuckets = 511;
 
 /// Reads the values under '<architecture>.' with the types that llama.cpp demands.
 class Hyperparameters {
@@ -187,6 +192,18 @@ void check_heads(const Hyperparameters& h, const std::string& architecture, std:
     }
 }
 
+/// T5's graph adds a bias to each pair of tokens, looked up by their distance.
+void check_relative_attention(const Hyperparameters& h, std::uint64_t n_layers) {
+    h.required("attention.relative_buckets_count", kLeastBuckets, kMostBuckets);
+    h.required("context_length", 1, kMaxPairedTokens);
+    const auto n_heads = h.per_layer("attention.head_count", n_layers, 1, kMaxHeads);
+    const auto n_heads_kv = h.per_layer("attention.head_count_kv", n_layers, 1, kMaxHeads);
+    if (!n_heads_kv.empty() && n_heads_kv != n_heads) {
+        h.file().fail(quoted(h.key("attention.head_count_kv")) + " is not " +
+                      quoted(h.key("attention.head_count")) + "; expected as many key-value heads as heads");
+    }
+}
+
 /// llama.cpp builds two caches where a sliding window is set, and aborts if no layer uses the windowed one.
 void check_sliding_window(const Hyperparameters& h) {
     const gguf::File& file = h.file();
@@ -274,6 +291,7 @@ void check_hyperparameters(const gguf::File& file, const std::string& architectu
     h.optional("rope.scaling.original_context_length", 1, kMaxContext, 1);
     check_experts(h, n_layers);
     check_heads(h, architecture, n_layers, n_embd);
+    if (contains(kT5, architecture)) check_relative_attention(h, n_layers);
     check_rope(h);
     check_floats(file, architecture);
 }

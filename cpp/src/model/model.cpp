@@ -68,6 +68,7 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     // A mapped file that somebody overwrites takes the process with it.
     params.load_mode = LLAMA_LOAD_MODE_NONE;
     params.no_head = true;
+    params.encoder_only = true;
     if (partial) params.n_layer_load = std::max(options.max_layer, 1);
     params.progress_callback = on_load_progress;
     params.progress_callback_user_data = &progress;
@@ -76,15 +77,12 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     if (!native->llama) throw ModelError("model file '" + path + "' could not be loaded: " + guard.errors());
 
     const llama_model* llama = native->llama.get();
-    if (llama_model_has_encoder(llama)) {
-        throw UnsupportedArchitecture(
-            "model file '" + path + "' has the architecture '" + native->info.architecture +
-            "', an encoder-decoder; expected a causal decoder or a BERT-style encoder");
-    }
     native->n_layers = partial ? n_blocks : llama_model_n_layer(llama);
     native->max_layer = partial ? options.max_layer : kAllLayers;
     native->recurrent = llama_model_is_recurrent(llama) || llama_model_is_hybrid(llama);
-    native->encoder = !llama->hparams.causal_attn;
+    native->pair_bias = llama->hparams.n_rel_attn_bkts > 0;
+    // T5's attention is causal in its decoder, which is not loaded.
+    native->encoder = !llama->hparams.causal_attn || llama_model_has_encoder(llama);
     return std::shared_ptr<const Model>(new Model(std::move(native)));
 }
 

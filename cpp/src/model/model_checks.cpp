@@ -47,9 +47,8 @@ void check_type(const gguf::File& file, const gguf::Tensor& tensor) {
     }
 }
 
-/// The block number of "blk.17.attn_q.weight"; -1 for tensors outside of blocks.
-std::int64_t block_of(std::string_view name) {
-    constexpr std::string_view prefix = "blk.";
+/// The block number of "blk.17.attn_q.weight" where the prefix is "blk."; -1 for tensors outside of blocks.
+std::int64_t block_of(std::string_view name, std::string_view prefix) {
     if (!name.starts_with(prefix)) return -1;
     std::int64_t block = -1;
     const char* end = name.data() + name.size();
@@ -59,9 +58,11 @@ std::int64_t block_of(std::string_view name) {
 
 void check_blocks(const gguf::File& file, const std::string& architecture) {
     const std::uint64_t n_layers = file.find_unsigned(architecture + ".block_count").value_or(0);
+    const bool t5 = contains(kT5, architecture);
+    const std::string prefix = t5 ? "enc.blk." : "blk.";  // the decoder of a T5 is not looked at
     std::vector<bool> present(static_cast<std::size_t>(n_layers), false);
     for (const gguf::Tensor& tensor : file.tensors) {
-        const std::int64_t block = block_of(tensor.name);
+        const std::int64_t block = block_of(tensor.name, prefix);
         if (block < 0) continue;
         if (static_cast<std::uint64_t>(block) >= n_layers) {
             file.fail("tensor " + quoted(tensor.name) + " belongs to block " + std::to_string(block) +
@@ -72,8 +73,14 @@ void check_blocks(const gguf::File& file, const std::string& architecture) {
     const auto missing = std::find(present.begin(), present.end(), false);
     if (missing != present.end()) {
         const auto block = std::to_string(missing - present.begin());
-        file.fail("has no tensors of block " + block + " ('blk." + block + ".*'), but " +
+        file.fail("has no tensors of block " + block + " (" + quoted(prefix + block + ".*") + "), but " +
                   quoted(architecture + ".block_count") + " is " + std::to_string(n_layers));
+    }
+    // Blocks without a relative attention bias of their own use the first one's.
+    if (t5 && file.find_tensor("enc.blk.0.attn_rel_b.weight") == nullptr) {
+        file.fail(
+            "has no tensor 'enc.blk.0.attn_rel_b.weight'; expected the relative attention bias of the "
+            "encoder");
     }
 }
 
@@ -119,7 +126,7 @@ void check_model(const gguf::File& file) {
     if (contains(kOtherNetworks, architecture)) {
         throw UnsupportedArchitecture(
             model_file_message(file.path, "has the architecture " + quoted(architecture) +
-                                              "; expected a causal decoder or a BERT-style encoder of text"));
+                                              "; expected a causal decoder or an encoder of text"));
     }
     if (const auto n_files = file.find_unsigned("split.count"); n_files.value_or(1) > 1) {
         file.fail("is one of " + std::to_string(*n_files) +

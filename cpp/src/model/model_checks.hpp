@@ -14,8 +14,8 @@
 namespace fastplr {
 
 /// All checks below. \throws ModelError naming the path, the value found and what was expected;
-/// UnsupportedArchitecture for files of other kinds of network (image projectors, speech decoders,
-/// encoder-decoders, draft heads).
+/// UnsupportedArchitecture for files of other kinds of network (image projectors, speech decoders, draft
+/// heads).
 void check_model(const gguf::File& file);
 
 /// The string at 'general.architecture'. \throws ModelError if it is missing or empty.

@@ -22,6 +22,9 @@ struct Model::Native {
     bool encoder = false;
     /// Recurrent state cannot hold several texts of one batch the way a KV cache does.
     bool recurrent = false;
+    /// Attention with a bias for each pair of tokens (T5): computed for every pair of a batch, whichever
+    /// texts they belong to, since flash attention has no such bias.
+    bool pair_bias = false;
 };
 
 }  // namespace fastplr

@@ -16,6 +16,7 @@ namespace {
 constexpr std::uint64_t kMaxTokens = 1u << 24;
 constexpr std::int64_t kByteToken = 6;        // LLAMA_TOKEN_TYPE_BYTE
 constexpr std::size_t kMinByteTokenText = 3;  // "<0x": llama.cpp reads the two characters after it
+constexpr std::size_t kMaxTrieText = 1024;    // the longest of known vocabularies has 128 bytes
 
 constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
 constexpr std::string_view kTokenTypes = "tokenizer.ggml.token_type";
@@ -115,6 +116,19 @@ void check_byte_tokens(const gguf::File& file, const Tokenizer& tokenizer,
     }
 }
 
+/// These keep their tokens in a trie that is built and freed by a function that calls itself for every byte.
+void check_token_lengths(const gguf::File& file, const Tokenizer& tokenizer,
+                         const std::vector<std::string>& tokens) {
+    if (tokenizer.name != "t5" && tokenizer.name != "rwkv") return;
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+        if (tokens[i].size() > kMaxTrieText) {
+            file.fail("token " + std::to_string(i) + " of " + quoted(kTokens) + " has " +
+                      std::to_string(tokens[i].size()) + " bytes; expected at most " +
+                      std::to_string(kMaxTrieText));
+        }
+    }
+}
+
 /// The id of a special token as llama.cpp resolves it: the file's, else the tokenizer's usual one; -1 if
 /// neither lies in the vocabulary.
 std::int64_t special_token(const gguf::File& file, std::string_view key, std::int64_t fallback,
@@ -130,7 +144,7 @@ std::optional<bool> find_flag(const gguf::File& file, std::string_view key) {
     return flag == nullptr ? std::nullopt : std::optional<bool>(*flag);
 }
 
-/// llama.cpp asserts, when it tokenizes, that each special token that it is to add exists.
+/// llama.cpp asserts, when it tokenizes, that each special token that it puts into texts exists.
 void check_special_tokens(const gguf::File& file, const Tokenizer& tokenizer, std::uint64_t n_tokens) {
     const auto require = [&](std::string_view key, std::int64_t fallback) {
         if (special_token(file, key, fallback, n_tokens) >= 0) return;
@@ -138,7 +152,7 @@ void check_special_tokens(const gguf::File& file, const Tokenizer& tokenizer, st
         file.fail("metadata " + quoted(key) +
                   (id ? " is " + std::to_string(*id) : std::string(" is missing")) +
                   "; expected the id of one of the " + std::to_string(n_tokens) +
-                  " tokens, because the tokenizer adds it to every text");
+                  " tokens, because the tokenizer puts it into texts");
     };
     const bool word_piece = tokenizer.name == "bert";
     const auto add_bos = find_flag(file, "tokenizer.ggml.add_bos_token");
@@ -148,10 +162,9 @@ void check_special_tokens(const gguf::File& file, const Tokenizer& tokenizer, st
         require("tokenizer.ggml.bos_token_id", tokenizer.bos);
     if (find_flag(file, "tokenizer.ggml.add_eos_token").value_or(tokenizer.name == "t5"))
         require("tokenizer.ggml.eos_token_id", tokenizer.eos);
-    if (word_piece) {
-        require("tokenizer.ggml.seperator_token_id", tokenizer.sep);  // spelled so in the format
-        require("tokenizer.ggml.unknown_token_id", tokenizer.unk);
-    }
+    if (word_piece) require("tokenizer.ggml.seperator_token_id", tokenizer.sep);  // spelled so in the format
+    // What stands where nothing of the vocabulary fits.
+    if (word_piece || tokenizer.name == "t5") require("tokenizer.ggml.unknown_token_id", tokenizer.unk);
 }
 
 /// The replacement strings at the end of the character map are NUL-terminated: the last one must be too.
@@ -189,7 +202,9 @@ std::uint64_t check_vocabulary(const gguf::File& file) {
         file.fail("metadata " + quoted(kMerges) + " is missing; a " + quoted(tokenizer.name) +
                   " tokenizer needs it");
     }
-    check_byte_tokens(file, tokenizer, require_distinct_tokens(file));
+    const std::vector<std::string> distinct = require_distinct_tokens(file);
+    check_byte_tokens(file, tokenizer, distinct);
+    check_token_lengths(file, tokenizer, distinct);
     check_special_tokens(file, tokenizer, tokens->count);
     check_charsmap(file);
     return tokens->count;

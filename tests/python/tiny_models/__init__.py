@@ -6,8 +6,8 @@ its layers.
 
 from .architectures import ARCHITECTURES, DECODERS, ENCODERS, RECURRENT, UNUSABLE, Decoder, Shape
 from .hidden_states import forward
-from .vocabulary import Vocabulary, bpe_vocabulary, spm_vocabulary, wordpiece_vocabulary
-from .writing import TinyModel, write_tiny, write_tiny_bert, write_tiny_llama, write_tiny_mamba
+from .vocabulary import Vocabulary, bpe_vocabulary, spm_vocabulary, unigram_vocabulary, wordpiece_vocabulary
+from .writing import TinyModel, write_tiny, write_tiny_bert, write_tiny_llama, write_tiny_mamba, write_tiny_t5
 
 __all__ = [
     "ARCHITECTURES",
@@ -22,9 +22,11 @@ __all__ = [
     "bpe_vocabulary",
     "forward",
     "spm_vocabulary",
+    "unigram_vocabulary",
     "wordpiece_vocabulary",
     "write_tiny",
     "write_tiny_bert",
     "write_tiny_llama",
     "write_tiny_mamba",
+    "write_tiny_t5",
 ]

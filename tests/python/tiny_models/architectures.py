@@ -109,7 +109,7 @@ DECODERS = {
 # Models that no embedding can be read from: a name that llama.cpp does not know, and the vision part of a
 # multimodal model.
 UNUSABLE = ("foo", "clip")
-ENCODERS = ("bert",)
+ENCODERS = ("bert", "t5", "t5encoder")
 RECURRENT = ("mamba",)
 ARCHITECTURES = (*DECODERS, *ENCODERS, *RECURRENT)
 
@@ -128,6 +128,10 @@ class Shape:
     norm_eps: float = 1e-5
     rope_freq_base: float = 10_000.0
     rope_freq_base_window: float = 1_000.0  # layers with a window only
+    key_length: int = 0  # 0: n_embd / n_head
+    gated: bool = True  # T5 only, as the next two: Flan-T5's gated GELU, else the original's ReLU
+    n_rel_buckets: int = 32
+    n_layer_decoder: int = 0
     # Mamba only
     d_conv: int = 4
     d_state: int = 16
@@ -136,7 +140,7 @@ class Shape:
     @property
     def n_embd_head(self) -> int:
         """Width of one attention head."""
-        return self.n_embd // self.n_head
+        return self.key_length or self.n_embd // self.n_head
 
     @property
     def n_embd_kv(self) -> int:
@@ -209,6 +213,39 @@ def bert_tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
         for name, dims in parts.items():
             tensors[f"blk.{layer}.{name}.weight"] = dims
             tensors[f"blk.{layer}.{name}.bias"] = dims[:1]
+    return tensors
+
+
+def t5_tensors(shape: Shape, *, tied: bool) -> dict[str, tuple[int, ...]]:
+    """T5 (Raffel et al. 2020): no biases; the first block of either half has the relative attention bias of all.
+
+    Without decoder blocks it is the encoder alone (``t5encoder``); with them the decoder is there in full,
+    and an output head unless it is ``tied`` to the embeddings (T5; Flan-T5 unties it).
+    """
+    e, ff, inner = shape.n_embd, shape.n_ff, shape.n_embd_kv
+    tensors: dict[str, tuple[int, ...]] = {"token_embd.weight": (shape.n_vocab, e)}
+
+    def add_attention(block: str) -> None:
+        tensors[f"{block}_norm.weight"] = (e,)
+        tensors.update({f"{block}_{part}.weight": (inner, e) for part in ("q", "k", "v")})
+        tensors[f"{block}_o.weight"] = (e, inner)
+
+    for half, n_layer in (("enc", shape.n_layer), ("dec", shape.n_layer_decoder)):
+        if n_layer == 0:
+            continue
+        tensors[f"{half}.blk.0.attn_rel_b.weight"] = (shape.n_rel_buckets, shape.n_head)
+        for layer in range(n_layer):
+            block = f"{half}.blk.{layer}."
+            add_attention(block + "attn")
+            if half == "dec":
+                add_attention(block + "cross_attn")
+            tensors[block + "ffn_norm.weight"] = (e,)
+            if shape.gated:
+                tensors[block + "ffn_gate.weight"] = (ff, e)
+            tensors |= {block + "ffn_up.weight": (ff, e), block + "ffn_down.weight": (e, ff)}
+        tensors[f"{half}.output_norm.weight"] = (e,)
+    if shape.n_layer_decoder and not tied:
+        tensors["output.weight"] = (shape.n_vocab, e)
     return tensors
 
 

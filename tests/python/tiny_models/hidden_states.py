@@ -26,7 +26,7 @@ Array = np.ndarray
 def forward(tiny: TinyModel, token_ids: Sequence[int]) -> list[Array]:
     """States ``[n_tokens, n_embd]``: item k in 0..n_layer is the residual stream after k blocks (0: what
     enters the first block), and the last item, n_layer + 1 and also -1, is item n_layer after the output norm
-    (an encoder has none: the same array again).
+    (BERT has none: the same array again). Of a T5 these are its encoder's.
 
     Item 0 holds the token embeddings, with what the architecture does to them before the first block: gpt2
     adds positions, gemma multiplies by sqrt(n_embd), bert adds positions and token type 0 and applies a layer
@@ -37,6 +37,8 @@ def forward(tiny: TinyModel, token_ids: Sequence[int]) -> list[Array]:
         return _bert_states(tiny, ids)
     if tiny.architecture == "mamba":
         return _mamba_states(tiny, ids)
+    if tiny.architecture in ("t5", "t5encoder"):
+        return _t5_states(tiny, ids)
     return _decoder_states(tiny, ids)
 
 
@@ -78,15 +80,19 @@ def rotate(x: Array, positions: Array, *, layout: str, freq_base: float, n_rotat
     return out
 
 
-def attend(q: Array, k: Array, v: Array, visible: Array) -> Array:
+def attend(
+    q: Array, k: Array, v: Array, visible: Array, *, scale: float | None = None, bias: Array | float = 0.0
+) -> Array:
     """Softmax attention (Vaswani et al. 2017); query head h reads key head h // (n_head / n_head_kv).
 
     ``q[n, n_head, d]``; ``k``, ``v[n, n_head_kv, d]``; ``visible[n, n]``: the row's token may read the
-    column's. Returns ``[n, n_head * d]``.
+    column's; ``scale`` of the scores, 1 / sqrt(d) unless given; ``bias[n_head, n, n]`` is added to them.
+    Returns ``[n, n_head * d]``.
     """
     group = q.shape[1] // k.shape[1]
     k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
-    scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(q.shape[-1])
+    scale = 1 / np.sqrt(q.shape[-1]) if scale is None else scale
+    scores = np.einsum("qhd,khd->hqk", q, k) * scale + bias
     scores = np.where(visible, scores, -np.inf)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
@@ -199,6 +205,40 @@ def _bert_states(tiny: TinyModel, ids: Array) -> list[Array]:
         fed = block.linear("ffn_down", gelu(block.linear("ffn_up", x)))
         states.append(block.norm("layer_output_norm", x + fed, shape.norm_eps))
     return [*states, states[-1]]
+
+
+def relative_bucket(distance: Array, n_buckets: int, max_distance: int = 128) -> Array:
+    """Buckets of ``distance`` (key's position less query's), as T5's bidirectional attention has them (Raffel et
+    al. 2020, section 2.1): half of them for keys that come later; of each half the first half for one distance
+    each, the others for distances on a logarithmic scale up to ``max_distance``, the last one for all beyond.
+    """
+    half = n_buckets // 2
+    exact = half // 2
+    n = np.abs(distance)
+    scaled = np.log(np.maximum(n, 1) / exact) / np.log(max_distance / exact) * (half - exact)
+    far = np.minimum(exact + np.floor(scaled + 1e-9).astype(np.int64), half - 1)  # log(8) / log(16) is 3/4
+    return np.where(n < exact, n, far) + half * (distance > 0)
+
+
+def _t5_states(tiny: TinyModel, ids: Array) -> list[Array]:
+    """The encoder: norms before each part, scores not scaled, one relative attention bias for all blocks."""
+    shape, model, n = tiny.shape, _Weights(tiny), len(ids)
+    positions = np.arange(n)
+    buckets = relative_bucket(positions[None, :] - positions[:, None], shape.n_rel_buckets)
+    states = [model["token_embd.weight"][ids]]
+    for layer in range(shape.n_layer):
+        x, block = states[-1], _Weights(tiny, f"enc.blk.{layer}.")
+        own = block if "attn_rel_b" in block else _Weights(tiny, "enc.blk.0.")
+        bias = np.moveaxis(own["attn_rel_b.weight"][buckets], 2, 0)
+        normed = block.norm("attn_norm", x, shape.norm_eps)
+        q, k, v = (block.linear(f"attn_{part}", normed).reshape(n, shape.n_head, -1) for part in "qkv")
+        everything = np.ones((n, n), dtype=bool)
+        x = x + block.linear("attn_o", attend(q, k, v, everything, scale=1.0, bias=bias))
+        normed = block.norm("ffn_norm", x, shape.norm_eps)
+        hidden = block.linear("ffn_up", normed)
+        hidden = gelu(block.linear("ffn_gate", normed)) * hidden if shape.gated else np.maximum(hidden, 0)
+        states.append(x + block.linear("ffn_down", hidden))
+    return [*states, model.norm("enc.output_norm", states[-1], shape.norm_eps)]
 
 
 def _mamba_states(tiny: TinyModel, ids: Array) -> list[Array]:

@@ -1,12 +1,14 @@
 """Small but real vocabularies for tiny models, and plain Python tokenisers for them.
 
-Three kinds, as llama.cpp names them in ``tokenizer.ggml.model``:
+Four kinds, as llama.cpp names them in ``tokenizer.ggml.model``:
 
 - ``gpt2``: byte-level BPE (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners",
   section 2.2), with the pre-tokeniser ``smollm`` (every digit on its own, then GPT-2's pattern);
 - ``llama``: SentencePiece-style BPE with scores, a leading space and byte fallback (Kudo and Richardson
   2018);
-- ``bert``: WordPiece, greedy longest match first (Devlin et al. 2018), lower case, accents stripped.
+- ``bert``: WordPiece, greedy longest match first (Devlin et al. 2018), lower case, accents stripped;
+- ``t5``: SentencePiece's unigram model (Kudo 2018), the likeliest of all segmentations, a leading space, runs
+  of spaces as one; without a map of characters.
 
 The tokenisers are written from those definitions, not from llama.cpp's code, so tests can hold llama.cpp
 against them.
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import gguf
+import numpy as np
 
 # Merges are learnt from this text: ordinary words of the domains that the tests use, so that texts in tests
 # get tokens of one byte, of several bytes and of whole words.
@@ -83,15 +86,26 @@ class Vocabulary:
         writer.add_add_bos_token(self.add_bos)
         if self.kind == "bert":
             writer.add_token_type_count(2)
+        if self.kind == "t5":
+            writer.add_add_eos_token(True)
+            writer.add_add_space_prefix(True)
+            writer.add_remove_extra_whitespaces(True)
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of ``text`` with the special tokens that the model adds; ``<s>`` in a text is text."""
-        split = {"gpt2": self._byte_level, "llama": self._sentence_piece, "bert": self._word_piece}[self.kind]
+        split = {
+            "gpt2": self._byte_level,
+            "llama": self._sentence_piece,
+            "bert": self._word_piece,
+            "t5": self._unigram,
+        }[self.kind]
         ids = split(text)
         if self.add_bos:
             ids = [self.special["bos"], *ids]
         if self.kind == "bert":
             ids = [*ids, self.special["sep"]]
+        if self.kind == "t5":
+            ids = [*ids, self.special["eos"]]
         return ids
 
     def _byte_level(self, text: str) -> list[int]:
@@ -133,6 +147,36 @@ class Vocabulary:
                 start = end
             ids += found
         return ids
+
+    def _unigram(self, text: str) -> list[int]:
+        assert self.scores is not None
+        words = [word for word in text.split(" ") if word]
+        normalised = "".join(SPACE + word for word in words)
+        unknown = self.special["unk"]
+        scores = {
+            token: score for token, score, t in zip(self.tokens, self.scores, self.types, strict=True) if t == NORMAL
+        }
+        index = {token: i for i, token in enumerate(self.tokens)}
+        longest = max(map(len, scores))
+        # The best segmentation of every beginning: its score, where its last piece begins, and that piece.
+        best: list[tuple[float, int, int]] = [(0.0, 0, unknown)]
+        for end in range(1, len(normalised) + 1):
+            choices = []
+            for start in range(max(0, end - longest), end):
+                piece = normalised[start:end]
+                if piece in scores:
+                    choices.append((best[start][0] + scores[piece], start, index[piece]))
+                elif start == end - 1:  # SentencePiece's penalty for a character that it does not know
+                    choices.append((best[start][0] + min(scores.values()) - 10, start, unknown))
+            best.append(max(choices))
+        ids: list[int] = []
+        end = len(normalised)
+        while end > 0:
+            _, start, token = best[end]
+            if not (token == unknown and ids and ids[-1] == unknown):  # neighbours of them are one
+                ids.append(token)
+            end = start
+        return ids[::-1]
 
 
 def byte_to_unicode() -> dict[int, str]:
@@ -282,3 +326,24 @@ def wordpiece_vocabulary() -> Vocabulary:
     pieces = [token.replace(SPACE, " ").encode() for token in tokens]
     types = [CONTROL, UNKNOWN, *[CONTROL] * 3, *[NORMAL] * (len(tokens) - 5)]
     return Vocabulary("bert", tokens, types, pieces, {role: i for i, role in enumerate(names)}, True)
+
+
+def unigram_vocabulary(*, n_pieces: int = 300) -> Vocabulary:
+    """T5's kind: ``<pad>`` is 0, ``</s>`` 1, ``<unk>`` 2; then the characters of the corpus and its most frequent
+    pieces of words, each with the logarithm of its frequency.
+    """
+    words = [SPACE + word for word in CORPUS.split()]
+    counts = Counter(
+        word[i:j] for word in words for i in range(len(word)) for j in range(i + 1, min(len(word), i + 8) + 1)
+    )
+    characters = sorted({char for word in words for char in word})
+    frequent = sorted((p for p in counts if len(p) > 1), key=lambda p: (-counts[p] * (len(p) - 1), p))[:n_pieces]
+    learnt = [*frequent, *characters]
+    total = sum(counts[piece] for piece in learnt)
+    # The small term makes ties, which nobody says how to break, next to impossible.
+    scores = [float(np.float32(np.log(counts[p] / total) - 1e-3 * i / len(learnt))) for i, p in enumerate(learnt)]
+    special = {"pad": 0, "eos": 1, "unk": 2}
+    tokens = ["<pad>", "</s>", "<unk>", *learnt]
+    types = [CONTROL, CONTROL, UNKNOWN, *[NORMAL] * len(learnt)]
+    pieces = [token.encode() for token in tokens[:3]] + [token.replace(SPACE, " ").encode() for token in learnt]
+    return Vocabulary("t5", tokens, types, pieces, special, False, scores=[0.0] * 3 + scores)

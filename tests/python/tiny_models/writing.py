@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from .architectures import (
     decoder_tensors,
     mamba_tensors,
     n_rot,
+    t5_tensors,
 )
-from .vocabulary import Vocabulary, bpe_vocabulary, spm_vocabulary, wordpiece_vocabulary
+from .vocabulary import Vocabulary, bpe_vocabulary, spm_vocabulary, unigram_vocabulary, wordpiece_vocabulary
 
 TENSOR_TYPES = {
     "F32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
@@ -136,6 +138,69 @@ def write_tiny_bert(
     return TinyModel(Path(path), "bert", tensor_type, shape, vocabulary, None, tensors)
 
 
+def write_tiny_t5(
+    path: str | Path,
+    *,
+    architecture: str = "t5",
+    seed: int = 0,
+    n_embd: int = 64,
+    n_layer: int = 3,
+    n_layer_decoder: int = 2,
+    n_head: int = 3,
+    key_length: int = 32,
+    n_ff: int = 96,
+    n_ctx: int = 512,
+    n_rel_buckets: int = 32,
+    gated: bool = True,
+    bias_in_every_block: bool = False,
+    tensor_type: str = "F32",
+    change: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
+    leave_out: tuple[str, ...] = (),
+) -> TinyModel:
+    """Writes a T5 of random weights with a unigram vocabulary, with the keys that llama.cpp's converter writes.
+
+    Args:
+        path: file to write; replaced if it exists.
+        architecture: ``t5`` (encoder and decoder) or ``t5encoder``.
+        seed: the same seed gives the same bytes.
+        n_embd, n_layer, n_head, key_length, n_ff, n_ctx, n_rel_buckets: of the encoder and the decoder;
+            ``n_head * key_length`` is another width than ``n_embd``, as in Flan-T5 small.
+        n_layer_decoder: blocks of the decoder.
+        gated: Flan-T5's gated GELU and untied head, or T5's ReLU and tied embeddings.
+        bias_in_every_block: a relative attention bias for each block of the encoder, as in umT5.
+        tensor_type: for all matrices; norms and relative attention biases stay F32.
+        change: called before the tensors are written, to write other metadata.
+        leave_out: names of tensors that are not written.
+    """
+    vocabulary = unigram_vocabulary()
+    shape = Shape(
+        *(len(vocabulary), n_embd, n_layer, n_head, n_head, n_ff, n_ctx),
+        norm_eps=1e-6,
+        key_length=key_length,
+        gated=gated,
+        n_rel_buckets=n_rel_buckets,
+        n_layer_decoder=n_layer_decoder if architecture == "t5" else 0,
+    )
+    writer = _start(path, architecture, tensor_type, shape, vocabulary)
+    _add_attention_keys(writer, shape)
+    writer.add_key_length(key_length)
+    writer.add_value_length(key_length)
+    writer.add_layer_norm_eps(shape.norm_eps)
+    writer.add_layer_norm_rms_eps(shape.norm_eps)
+    writer.add_relative_attn_buckets_count(n_rel_buckets)
+    if architecture == "t5":
+        writer.add_decoder_block_count(n_layer_decoder)
+        writer.add_decoder_start_token_id(vocabulary.special["pad"])
+    change(writer)
+    tensors = t5_tensors(shape, tied=not gated)
+    if bias_in_every_block:
+        tensors |= {f"enc.blk.{i}.attn_rel_b.weight": (n_rel_buckets, n_head) for i in range(n_layer)}
+    stored = {name: dims for name, dims in tensors.items() if name not in leave_out}
+    return TinyModel(
+        Path(path), architecture, tensor_type, shape, vocabulary, None, _finish(writer, stored, seed, tensor_type)
+    )
+
+
 def write_tiny_mamba(
     path: str | Path,
     *,
@@ -164,6 +229,8 @@ def write_tiny(architecture: str, path: str | Path, *, seed: int = 0, tensor_typ
     """Writes a tiny model of any name in ``ARCHITECTURES`` or ``UNUSABLE``, in its usual settings."""
     if architecture == "bert":
         return write_tiny_bert(path, seed=seed, tensor_type=tensor_type)
+    if architecture in ("t5", "t5encoder"):
+        return write_tiny_t5(path, architecture=architecture, seed=seed, tensor_type=tensor_type)
     if architecture in RECURRENT:
         return write_tiny_mamba(path, seed=seed, tensor_type=tensor_type)
     return write_tiny_llama(path, seed=seed, tensor_type=tensor_type, architecture=architecture)
@@ -210,7 +277,7 @@ def _finish(
 
 def _is_quantised(name: str, dims: tuple[int, ...]) -> bool:
     """Matrices that multiply activations, and the embeddings; llama.cpp wants the small tables in F32."""
-    keep = ("position_embd", "token_types", "ssm_conv1d", "ssm_a", "ssm_x", "ssm_dt")
+    keep = ("position_embd", "token_types", "attn_rel_b", "ssm_conv1d", "ssm_a", "ssm_x", "ssm_dt")
     return len(dims) == 2 and not any(part in name for part in keep)
 
 
@@ -228,6 +295,10 @@ def _draw(name: str, dims: tuple[int, ...], seed: int) -> np.ndarray:
         return 1 + np.float32(0.1) * noise  # gain of a norm
     if "embd" in name or "token_types" in name:
         return np.float32(0.5) * noise
-    # Queries and keys are drawn larger so that attention is far from uniform.
-    gain = 1.5 if "attn_q" in name or "attn_k" in name else 1.0
+    if "attn_rel_b" in name:
+        return noise
+    # Queries and keys are drawn larger so that attention is far from uniform, but not in T5, which does not scale
+    # their products down.
+    t5 = name.startswith(("enc.", "dec."))
+    gain = (0.6 if t5 else 1.5) if "attn_q" in name or "attn_k" in name else 1.0
     return np.float32(gain / np.sqrt(dims[1])) * noise
