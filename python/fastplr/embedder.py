@@ -251,7 +251,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         out: Features | None,
         known: KnownFeatures | None = None,
     ) -> tuple[Features, int]:
-        """As embed(), and the number of tokens that were computed (none for texts that were known)."""
+        """As embed(), and the tokens, prompt included, of the texts that were not known already."""
         known = self._known_features() if known is None else known
         numbers, words, many = self._wanted(layers, pooling)
         if self.on_long not in ("error", "truncate"):
@@ -287,7 +287,11 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         prompt: Prompt,
         known: KnownFeatures,
     ) -> int:
-        """Write the features of each distinct text to the row where it stands first; the number of tokens computed."""
+        """Write the features of each distinct text to the row where it stands first.
+
+        Returns:
+            Tokens of the texts that had to be embedded, prompt included.
+        """
         settings = self._engine_settings()  # a mistake is one whether or not anything has to be computed
         model = self._model_file()
         keys = FeatureKeys(
@@ -305,7 +309,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
 
         def compute(gap: Gap, texts: list[str], bar: Bar) -> tuple[int, int]:
-            """Numbers of tokens computed and of texts cut."""
+            """Numbers of tokens, prompt included, and of texts cut."""
             layers = [numbers[place] for place in gap.layers]
             poolings = [words[place] for place in gap.poolings]
             block = np.empty((len(texts), len(layers), len(poolings), rows.shape[-1]), dtype=np.float32)
@@ -334,7 +338,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 on_batch=keep,
             )
             rows[np.ix_(places, gap.layers, gap.poolings)] = block
-            return summary["n_computed"], len(summary["truncated"])
+            return summary["n_tokens"], len(summary["truncated"])
 
         n_tokens = 0
         with text_bar(sum(map(len, missing.values())), "embedding", self.progress) as bar:

@@ -50,6 +50,7 @@ def test_a_model_is_loaded_once_however_many_embedders_name_it(tiny_llama: TinyM
     for model in [first, *others]:
         model.embed(TEXTS[:5])
     assert (len(engine._models), len(engine._engines)) == (1, 1)
+    feature_cache.clear()  # nothing is loaded for texts that are known
     Embedder(tiny_llama.path, n_threads=1, n_batch=64).embed(TEXTS[:5])  # a context of its own, the same weights
     assert (len(engine._models), len(engine._engines)) == (1, 2)
 
@@ -65,8 +66,25 @@ def test_the_least_recently_used_model_goes_first_and_comes_back_when_it_is_name
     assert [Path(key[0]).stem for key in engine._models] == ["1", "0"]
 
 
+def test_a_model_is_loaded_as_deep_as_needed_and_anew_where_that_is_deeper(tiny_llama: TinyModel) -> None:
+    def depths() -> list[int]:
+        return [model.max_layer for model in engine._models.values()]
+
+    model = Embedder(tiny_llama.path, n_threads=1)
+    shallow = model.embed(TEXTS[:3], layers=1)
+    assert depths() == [1]
+    model.embed(TEXTS[:3], layers=[0, 3])
+    assert depths() == [3]
+    feature_cache.clear()
+    np.testing.assert_array_equal(model.embed(TEXTS[:3], layers=1), shallow)
+    assert depths() == [3]  # what is loaded stays
+    model.embed(TEXTS[:3], layers=[2, -1])
+    assert depths() == [-1]
+
+
 def test_the_number_of_contexts_is_limited(tiny_llama: TinyModel) -> None:
     for n_batch in range(100, 110):
+        feature_cache.clear()
         Embedder(tiny_llama.path, n_threads=1, n_batch=n_batch).embed(TEXTS[:2])
     assert (len(engine._models), len(engine._engines)) == (1, engine.MAX_ENGINES)
 

@@ -105,4 +105,7 @@ def test_layers_without_a_name_in_the_graph(tmp_path: Path, monkeypatch: pytest.
         native_embed(engine, TEXTS, [2])
     with pytest.raises(UnsupportedArchitecture, match=r"layer 1 of the architecture 'eurobert' cannot be reached"):
         native_embed(engine, TEXTS, [-1, 1])
+    # The state that its graph does name is the one after the output norm, not that after the last block.
+    with pytest.raises(UnsupportedArchitecture, match=r"layer 4 of the architecture 'eurobert' cannot be reached"):
+        native_embed(engine, TEXTS, [4])
     assert np.isfinite(native_embed(engine, TEXTS, [-1])[0]).all()

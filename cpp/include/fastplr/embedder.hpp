@@ -52,7 +52,7 @@ struct EmbedderOptions {
     int n_ctx = 0;
     /// Tokens computed at once, in [1, 8192]; of a T5 never more than 128, see docs/engine.md.
     int n_batch = 512;
-    /// Threads; 0 means all cores.
+    /// Threads; 0 means available_cores().
     int n_threads = 0;
     /// Compute the tokens that all texts of a call begin with, such as the prompt before the text, only once,
     /// and keep them for the next call. Equal to computing them for every text up to the tolerance of

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <mutex>
 #include <new>
-#include <thread>
 
 #include "embedding/batches.hpp"
 #include "embedding/context.hpp"
@@ -13,6 +12,7 @@
 #include "embedding/text.hpp"
 #include "embedding/token_windows.hpp"
 #include "embedding/tokenizer.hpp"
+#include "fastplr/available_cores.hpp"
 #include "model/native.hpp"
 
 namespace fastplr {
@@ -41,7 +41,7 @@ EmbedderOptions checked(EmbedderOptions options, const Model& model) {
     if (model.native().pair_bias) options.n_batch = std::min(options.n_batch, kMaxBatchOfPairs);
     if (options.n_ctx == 0) options.n_ctx = limit;
     if (options.n_threads == 0) {
-        options.n_threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 512u));
+        options.n_threads = std::min(available_cores(), kMaxThreads);
     }
     return options;
 }
@@ -138,12 +138,13 @@ struct Embedder::Impl {
         : model(std::move(model_)),
           options(checked(options_, *model)),
           tokenizer(model->native().llama.get()),
-          capture(llama_model_n_layer(model->native().llama.get()), model->n_embd(), model->is_encoder()),
+          capture(llama_model_n_layer(model->native().llama.get()), model->n_embd(),
+                  model->native().ends_with_block),
           fork_guard([this] {
               // Another thread of the parent may have held the lock and changed the capture at that moment.
               new (&mutex) std::mutex;
               new (&capture) LayerCapture(llama_model_n_layer(model->native().llama.get()), model->n_embd(),
-                                          model->is_encoder());
+                                          model->native().ends_with_block);
               forked = true;
           }) {}
 

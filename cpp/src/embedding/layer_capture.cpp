@@ -8,8 +8,8 @@
 
 namespace fastplr {
 
-LayerCapture::LayerCapture(int n_layers, int n_embd, bool encoder)
-    : n_layers_(n_layers), n_embd_(n_embd), encoder_(encoder) {}
+LayerCapture::LayerCapture(int n_layers, int n_embd, bool ends_with_block)
+    : n_layers_(n_layers), n_embd_(n_embd), ends_with_block_(ends_with_block) {}
 
 void LayerCapture::want(const std::vector<int>& layers) {
     wanted_.clear();
@@ -21,10 +21,10 @@ void LayerCapture::want(const std::vector<int>& layers) {
         } else if (layer == kOutputNormLayer) {
             // Encoders of the BERT kind normalise inside each block and have no output norm of their own;
             // libllama renames the last state where it pools nothing.
-            wanted.names = {"result_norm", "result_embd", "result_embd_pooled"};
+            wanted.names = {"result_norm", "final_norm_out", "result_embd", "result_embd_pooled"};
         } else {
             wanted.names = {"l_out-" + std::to_string(layer - 1)};
-            if (encoder_ && layer == n_layers_)
+            if (ends_with_block_ && layer == n_layers_)
                 wanted.names.insert(wanted.names.end(), {"result_embd", "result_embd_pooled"});
         }
         wanted_.push_back(std::move(wanted));

@@ -34,7 +34,8 @@ struct PooledSums {
 class LayerCapture {
   public:
     /// \param n_layers blocks of the graphs.
-    LayerCapture(int n_layers, int n_embd, bool encoder);
+    /// \param ends_with_block the output is the state after the last block, under the output's name (BERT).
+    LayerCapture(int n_layers, int n_embd, bool ends_with_block);
 
     void want(const std::vector<int>& layers);
 
@@ -75,7 +76,7 @@ class LayerCapture {
 
     int n_layers_;
     int n_embd_;
-    bool encoder_;
+    bool ends_with_block_;
     std::vector<Wanted> wanted_;
     std::vector<Segment> segments_;
     std::vector<PooledSums*> sums_;

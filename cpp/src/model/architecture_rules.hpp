@@ -254,6 +254,10 @@ inline constexpr std::array<std::string_view, 90> kHasHeadsInEveryLayer{"apertus
                                                                         "talkie",
                                                                         "xverse"};
 
+/// Without an output norm: the graph of src/models/bert.cpp.
+inline constexpr std::array<std::string_view, 5> kEndsWithBlock{"bert", "jina-bert-v2", "jina-bert-v3",
+                                                                "nomic-bert", "nomic-bert-moe"};
+
 /// Whose graph uses the number of blocks for nothing but the loop over them, so that a model of the first few
 /// blocks is the whole model up to there. tests/python/test_layer_cut.py holds every one against its uncut
 /// run.

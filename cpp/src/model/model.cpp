@@ -80,6 +80,7 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     native->n_layers = partial ? n_blocks : llama_model_n_layer(llama);
     native->max_layer = partial ? options.max_layer : kAllLayers;
     native->recurrent = llama_model_is_recurrent(llama) || llama_model_is_hybrid(llama);
+    native->ends_with_block = contains(kEndsWithBlock, native->info.architecture);
     native->pair_bias = llama->hparams.n_rel_attn_bkts > 0;
     // T5's attention is causal in its decoder, which is not loaded.
     native->encoder = !llama->hparams.causal_attn || llama_model_has_encoder(llama);

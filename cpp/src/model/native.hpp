@@ -20,6 +20,8 @@ struct Model::Native {
     int max_layer = kAllLayers;
     bool accelerated = false;
     bool encoder = false;
+    /// Nothing follows the last block: it normalises within, as BERT does.
+    bool ends_with_block = false;
     /// Recurrent state cannot hold several texts of one batch the way a KV cache does.
     bool recurrent = false;
     /// Attention with a bias for each pair of tokens (T5): computed for every pair of a batch, whichever

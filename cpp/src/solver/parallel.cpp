@@ -9,11 +9,13 @@
 #include <thread>
 #include <vector>
 
+#include "fastplr/available_cores.hpp"
+
 namespace fastplr::solver {
 
 int resolve_n_threads(int n_threads) {
     if (n_threads > 0) return n_threads;
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    return available_cores();
 }
 
 void parallel_for(std::ptrdiff_t n_tasks, int n_threads, const std::function<void(std::ptrdiff_t)>& task) {
