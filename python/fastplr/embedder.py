@@ -359,8 +359,9 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: object = None, y: object = None) -> Embedder:
         """Nothing is learnt; checks the parameters and loads the model."""
-        self._wanted(None, None)
+        numbers, _, _ = self._wanted(None, None)
         Prompt.coerce(self.prompt)
+        self._engine(self._model_file(), numbers)
         return self
 
     def transform(self, X: Iterable[str]) -> Features:

@@ -291,21 +291,25 @@ json_values = st.recursive(
 
 
 @hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None)
-@hypothesis.given(data=st.data())
-def test_any_value_anywhere_raises_nothing_but_our_errors(folder: BertFolder, data: st.DataObject) -> None:
-    name = data.draw(
-        st.sampled_from(["config.json", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json"])
-    )
+@hypothesis.given(
+    name=st.sampled_from(["config.json", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json"]),
+    steps=st.lists(st.integers(min_value=0, max_value=10_000), min_size=1, max_size=6),
+    value=json_values,
+)
+def test_any_value_anywhere_raises_nothing_but_our_errors(
+    folder: BertFolder, name: str, steps: list[int], value: object
+) -> None:
     path, target = folder.path / name, folder.path.parent / "out.gguf"
     original = path.read_text("utf-8")
     changed = json.loads(original)
     inner: Any = changed
-    while True:
-        key = data.draw(st.sampled_from(list(inner) if isinstance(inner, dict) else range(len(inner))))
-        if not (isinstance(inner[key], (dict, list)) and inner[key] and data.draw(st.booleans())):
+    for n_left, step in zip(reversed(range(len(steps))), steps, strict=True):
+        keys = list(inner) if isinstance(inner, dict) else range(len(inner))
+        key = keys[step % len(keys)]
+        if n_left == 0 or not (isinstance(inner[key], (dict, list)) and inner[key]):
             break
         inner = inner[key]
-    inner[key] = data.draw(json_values)
+    inner[key] = value
     path.write_text(json.dumps(changed), "utf-8")
     try:
         convert_folder(folder.path, target, overwrite=True)

@@ -70,7 +70,8 @@ def test_a_model_is_loaded_as_deep_as_needed_and_anew_where_that_is_deeper(tiny_
     def depths() -> list[int]:
         return [model.max_layer for model in engine._models.values()]
 
-    model = Embedder(tiny_llama.path, n_threads=1)
+    model = Embedder(tiny_llama.path, n_threads=1, layer=0).fit()
+    assert depths() == [0]
     shallow = model.embed(TEXTS[:3], layers=1)
     assert depths() == [1]
     model.embed(TEXTS[:3], layers=[0, 3])
