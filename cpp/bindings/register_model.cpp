@@ -1,4 +1,5 @@
 #include "bindings.hpp"
+#include "fastplr/available_cores.hpp"
 #include "fastplr/model.hpp"
 #include "fastplr/model_identity.hpp"
 #include "quantize/quantize.hpp"
@@ -32,6 +33,8 @@ void register_model(py::module_& m) {
         .def_property_readonly("is_encoder", &Model::is_encoder)
         .def_property_readonly("architecture", [](const Model& model) { return model.info().architecture; });
 
+    m.def("available_cores", &fastplr::available_cores,
+          "Cores that this process may use: affinity, and the quotas of its control groups.");
     m.def("accelerator_available", &fastplr::accelerator_available);
     m.def(
         "recorded_identity",

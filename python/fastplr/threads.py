@@ -8,5 +8,10 @@ __all__ = ["default_threads"]
 
 
 def default_threads() -> int:
-    """Cores that this process may use: the machine's, less what affinity and cgroup limits take away."""
-    return int(joblib.cpu_count())
+    """Cores that this process may use: the machine's, less what affinity and cgroup limits take away.
+
+    ``LOKY_MAX_CPU_COUNT`` lowers it, as everywhere in joblib.
+    """
+    from fastplr import _core  # imported where it is used: `fastplr --help` need not load the core
+
+    return max(1, min(int(joblib.cpu_count()), _core.available_cores()))

@@ -155,6 +155,8 @@ struct Embedder::Impl {
     /// A context in which `n_shared` tokens and texts of up to `longest` tokens find room.
     void prepare_context(std::size_t n_shared, std::size_t longest);
     void drop_context();
+    /// What a child has of its parent's context cannot be used.
+    void start_anew_if_forked();
     /// How many tokens of these texts are taken from the prefix that the context then holds.
     std::size_t prepare_prefix(const std::vector<TokenizedText>& texts, const EmbedRequest& request,
                                const std::vector<std::vector<PoolingRange>>& ranges);
@@ -179,6 +181,18 @@ void Embedder::Impl::drop_context() {
     prefix = {};
 }
 
+void Embedder::Impl::start_anew_if_forked() {
+    if (!forked) return;
+    if (model->uses_accelerator()) {
+        throw ModelError(
+            "a model on an accelerator cannot be used in a forked process: "
+            "start worker processes with 'spawn' or 'forkserver'");
+    }
+    if (context) context->abandon();
+    drop_context();
+    forked = false;
+}
+
 void Embedder::Impl::prepare_context(std::size_t n_shared, std::size_t longest) {
     const auto n_batch = static_cast<std::size_t>(options.n_batch);
     ContextShape shape;
@@ -188,16 +202,6 @@ void Embedder::Impl::prepare_context(std::size_t n_shared, std::size_t longest) 
     if (model->is_encoder()) {
         // Without a causal mask every token sees every other: a text cannot be computed in pieces.
         shape.n_batch = shape.n_ctx;
-    }
-    if (forked) {
-        if (model->uses_accelerator()) {
-            throw ModelError(
-                "a model on an accelerator cannot be used in a forked process: "
-                "start worker processes with 'spawn' or 'forkserver'");
-        }
-        if (context) context->abandon();
-        drop_context();
-        forked = false;
     }
     if (context && context->shape().holds(shape)) return;
     if (context) {  // grow only: what it could hold before, it still must
@@ -336,14 +340,23 @@ std::size_t Embedder::count_tokens(const std::string& text, const Prompt& prompt
     return impl_->tokenizer.tokenize(text, prompt).tokens.size();
 }
 
-EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRequest& request, float* out) {
+EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRequest& caller_request,
+                            float* out) {
     Impl& impl = *impl_;
-    check_request(request, *impl.model);
+    check_request(caller_request, *impl.model);
+    EmbedRequest request = caller_request;
+    if (caller_request.on_step) {
+        request.on_step = [&] {
+            caller_request.on_step();
+            impl.stop_if_forked();  // a signal handler may fork
+        };
+    }
     if (!request.indices.empty() && request.indices.size() != texts.size()) {
         throw InputError(std::to_string(request.indices.size()) + " indices for " +
                          std::to_string(texts.size()) + " texts");
     }
     const std::lock_guard lock(impl.mutex);
+    impl.start_anew_if_forked();
     EmbedResult result;
     std::size_t n_done = 0;
     impl.n_computed = 0;

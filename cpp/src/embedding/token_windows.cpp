@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 
 #include "embedding/text.hpp"
 
@@ -108,12 +109,16 @@ bool TokenWindows::next(TokenWindow& window) {
     }
     taken_ += window.texts.size();
     if (taken_ < texts_.size()) {
-        ahead_ =
-            std::make_unique<std::future<TokenWindow>>(std::async(std::launch::async, [this, first = taken_] {
-                return tokenize(first, [this] {
-                    if (stop_) throw Stopped{};
-                });
-            }));
+        const auto work = [this, first = taken_] {
+            return tokenize(first, [this] {
+                if (stop_) throw Stopped{};
+            });
+        };
+        try {
+            ahead_ = std::make_unique<std::future<TokenWindow>>(std::async(std::launch::async, work));
+        } catch (const std::system_error&) {
+            // No thread to be had: the next call tokenises by itself.
+        }
     }
     return true;
 }
