@@ -12,7 +12,7 @@ __all__ = ["FEATURES_VERSION", "KEY_BYTES", "FeatureKeys"]
 
 #: Raised when the engine's numbers for a text change by more than the text's company in a batch moves them (another
 #: definition of a pooling, a fault mended): what an older engine computed is then not found any more.
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 
 KEY_BYTES = 32
 

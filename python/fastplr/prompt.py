@@ -27,11 +27,13 @@ class Prompt:
     """A task in words: the model sees ``prefix + text + suffix``. Immutable and hashable.
 
     Everything before the text is cheap and as good as words on both sides: causal attention shows it to every token
-    of the text. What follows the text is paid for by every text.
+    of the text. A suffix is paid for by every text, and the tokens of the text do not see it: with the default pooling,
+    ``"mean"`` over those, it changes nothing (and is not computed) where the model is causal. Use ``"mean_all"`` or
+    ``"last"`` with it.
 
     Args:
         prefix: Stands before the text.
-        suffix: Stands after the text.
+        suffix: Stands after the text; for pooling ``"mean_all"`` or ``"last"``, and encoders.
         instruction: Everything before the text, for the form without a suffix; excludes `prefix`. A space is put
             between it and the text where it does not end in white space.
         cue: Stands after the suffix where the model is asked to answer (zero-shot, few-shot); not part of an embedding.

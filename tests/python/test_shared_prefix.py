@@ -164,3 +164,23 @@ def test_any_calls_in_any_order(random_calls_model: TinyModel, calls: list, n_ba
                         tiny, text, layer=layer, pooling=pooling, prefix=prefix, suffix=suffix
                     )
                     np.testing.assert_allclose(got[row, i, j], expected, atol=F16_ATTENTION)
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_a_suffix_that_no_pooled_token_sees_is_not_computed(tiny_llama: TinyModel, share_prefix: bool) -> None:
+    long_suffix = " " + SUFFIX * 5
+
+    def embed(pooling: str, suffix: str) -> tuple[np.ndarray, dict[str, int]]:
+        engine = engine_of(tiny_llama.path, share_prefix=share_prefix)
+        return native_embed(engine, TEXTS, [2], [pooling], prefix=PREFIX, suffix=suffix)
+
+    without, saw = embed("mean", "")
+    within, saw_suffix = embed("mean", long_suffix)
+    assert saw_suffix["n_tokens"] > saw["n_tokens"]
+    assert saw_suffix["n_computed"] == saw["n_computed"]
+    np.testing.assert_array_equal(within, without)
+    for pooling in ("mean_all", "last"):
+        states, saw_all = embed(pooling, long_suffix)
+        assert saw_all["n_computed"] > saw["n_computed"]
+        expected = expected_embedding(tiny_llama, TEXTS[0], layer=2, pooling=pooling, prefix=PREFIX, suffix=long_suffix)
+        np.testing.assert_allclose(states[0, 0, 0], expected, atol=F16_ATTENTION)

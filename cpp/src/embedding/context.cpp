@@ -1,6 +1,7 @@
 #include "embedding/context.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <string>
 
@@ -89,6 +90,7 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
     if (!pool_)
         throw ContextMemoryError("a pool of " + std::to_string(n_threads) + " threads could not be created");
     llama_attach_threadpool(context_.get(), pool_.get(), pool_.get());
+    use_long_rope(false);
     batch_ = llama_batch_init(static_cast<int32_t>(shape.n_batch), 0, 1);
 }
 
@@ -125,6 +127,11 @@ void Context::forget(std::size_t position) {
     } else {
         llama_memory_seq_rm(memory, -1, static_cast<llama_pos>(position), -1);
     }
+}
+
+void Context::use_long_rope(bool use) {
+    // Left alone, llama.cpp goes by the size of the context, which here says nothing of the text.
+    llama_set_n_ctx_rope(context_.get(), use ? UINT32_MAX : 1);
 }
 
 void Context::share_first_sequence() {

@@ -52,6 +52,10 @@ class Context {
     /// Forgets all sequences from `position` on.
     void forget(std::size_t position = 0);
 
+    /// Which of two sets of rotary factors (longrope) computes from now on; at first the short one. What was
+    /// computed with the other must be forgotten.
+    void use_long_rope(bool use);
+
     /// What sequence 0 holds is the beginning of every other sequence too, at no cost.
     void share_first_sequence();
 

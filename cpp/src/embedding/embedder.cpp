@@ -159,11 +159,12 @@ struct Embedder::Impl {
     void start_anew_if_forked();
     /// How many tokens of these texts are taken from the prefix that the context then holds.
     std::size_t prepare_prefix(const std::vector<TokenizedText>& texts, const EmbedRequest& request,
-                               const std::vector<std::vector<PoolingRange>>& ranges);
+                               const std::vector<std::vector<PoolingRange>>& ranges, bool long_rope);
     void run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
                    const std::function<void()>& on_step);
-    /// Fills the rows of the window's texts.
-    void embed_window(const TokenWindow& window, const EmbedRequest& request, float* out,
+    /// Fills the rows of the window's texts, and leaves of their tokens those that were needed. `long_rope`:
+    /// see Context::use_long_rope().
+    void embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope, float* out,
                       const std::function<void(const Batch&)>& on_batch);
     void stop_if_forked() const;
     std::size_t n_computed = 0;  ///< tokens, in this call
@@ -215,7 +216,8 @@ void Embedder::Impl::prepare_context(std::size_t n_shared, std::size_t longest) 
 
 std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& texts,
                                            const EmbedRequest& request,
-                                           const std::vector<std::vector<PoolingRange>>& ranges) {
+                                           const std::vector<std::vector<PoolingRange>>& ranges,
+                                           bool long_rope) {
     std::size_t longest = 0;
     std::size_t limit = SIZE_MAX;
     for (const TokenizedText& text : texts) longest = std::max(longest, text.tokens.size());
@@ -223,10 +225,11 @@ std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& tex
         for (const PoolingRange& range : of_text) limit = std::min(limit, range.end);
     }
     std::size_t n_shared = 0;
-    if (options.share_prefix && !model->is_encoder() && !model->native().recurrent) {
+    if (options.share_prefix && !model->is_encoder() && !model->native().recurrent && !long_rope) {
         n_shared = shared_length(texts, prefix.tokens, limit, static_cast<std::size_t>(options.n_batch));
     }
     prepare_context(n_shared, longest - n_shared);
+    context->use_long_rope(long_rope);
     if (n_shared == 0) {
         context->forget();
         prefix = {};
@@ -283,20 +286,25 @@ void Embedder::Impl::run_batch(const std::vector<Sequence>& batch, std::size_t f
     }
 }
 
-void Embedder::Impl::embed_window(const TokenWindow& window, const EmbedRequest& request, float* out,
-                                  const std::function<void(const Batch&)>& on_batch) {
+void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope,
+                                  float* out, const std::function<void(const Batch&)>& on_batch) {
     std::vector<std::vector<PoolingRange>> ranges(window.texts.size());
     for (std::size_t i = 0; i < window.texts.size(); ++i) {
         for (const Pooling pooling : request.poolings) {
             ranges[i].push_back(pooling_range(pooling, window.texts[i], model->is_encoder()));
         }
+        if (model->is_encoder()) continue;
+        // What follows the last pooled token, such as a suffix under Pooling::mean, no pooled token sees.
+        std::size_t end = 0;
+        for (const PoolingRange& range : ranges[i]) end = std::max(end, range.end);
+        window.texts[i].tokens.resize(end);
     }
     const std::size_t n_poolings = request.poolings.size();
     const auto width = static_cast<std::size_t>(model->n_embd());
     const std::size_t stride = request.layers.size() * n_poolings * width;
 
     capture.want(request.layers);
-    const std::size_t n_shared = prepare_prefix(window.texts, request, ranges);
+    const std::size_t n_shared = prepare_prefix(window.texts, request, ranges, long_rope);
     std::vector<std::size_t> n_tokens;
     for (const TokenizedText& text : window.texts) n_tokens.push_back(text.tokens.size() - n_shared);
 
@@ -315,7 +323,7 @@ void Embedder::Impl::embed_window(const TokenWindow& window, const EmbedRequest&
         context->forget(n_shared);
         Batch finished;
         for (std::size_t b = 0; b < batch.size(); ++b) {
-            finished.push_back(window.first + batch[b]);
+            finished.push_back(window.positions[batch[b]]);
             float* row = out + finished[b] * stride;
             for (std::size_t k = 0; k < stride; ++k) {
                 const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
@@ -378,14 +386,16 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
             if (request.on_progress) request.on_progress(n_done, texts.size());
             impl.stop_if_forked();
         };
+        for (const TokenizedText& text : window.texts) result.n_tokens += text.tokens.size();
+        TokenWindow longer = take_longer_than(impl.model->native().n_ctx_short_rope, window);
         try {
-            impl.embed_window(window, request, out, on_batch);
+            if (!window.texts.empty()) impl.embed_window(window, request, false, out, on_batch);
+            if (!longer.texts.empty()) impl.embed_window(longer, request, true, out, on_batch);
         } catch (...) {
             // Whatever state llama.cpp was left in, nobody meets it again.
             if (!impl.forked) impl.drop_context();
             throw;
         }
-        for (const TokenizedText& text : window.texts) result.n_tokens += text.tokens.size();
         result.truncated.insert(result.truncated.end(), window.truncated.begin(), window.truncated.end());
     }
     result.n_computed = impl.n_computed;

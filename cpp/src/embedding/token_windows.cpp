@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <system_error>
+#include <utility>
 
 #include "embedding/text.hpp"
 
@@ -42,6 +43,19 @@ TokenizedText tokenize_text(const Tokenizer& tokenizer, const std::string& text,
 
 }  // namespace
 
+TokenWindow take_longer_than(std::size_t n_tokens, TokenWindow& window) {
+    TokenWindow longer;
+    TokenWindow rest;
+    for (std::size_t i = 0; i < window.texts.size(); ++i) {
+        TokenWindow& target = window.texts[i].tokens.size() > n_tokens ? longer : rest;
+        target.texts.push_back(std::move(window.texts[i]));
+        target.positions.push_back(window.positions[i]);
+    }
+    window.texts = std::move(rest.texts);
+    window.positions = std::move(rest.positions);
+    return longer;
+}
+
 std::size_t bytes_to_tokenize(const Tokenizer& tokenizer, const std::string& text, std::size_t n_ctx,
                               OnLong on_long, const std::string& name) {
     const bool error = on_long == OnLong::error;
@@ -80,9 +94,9 @@ TokenWindows::~TokenWindows() {
 
 TokenWindow TokenWindows::tokenize(std::size_t first, const std::function<void()>& on_text) const {
     TokenWindow window;
-    window.first = first;
     const std::size_t end = std::min(first + kTextsPerWindow, texts_.size());
     window.texts.reserve(end - first);
+    window.positions.reserve(end - first);
     for (std::size_t i = first; i < end; ++i) {
         const std::size_t shown_index = request_.indices.empty() ? i : request_.indices[i];
         check_text(texts_[i], shown_index);
@@ -90,6 +104,7 @@ TokenWindow TokenWindows::tokenize(std::size_t first, const std::function<void()
         bool cut = false;
         window.texts.push_back(tokenize_text(tokenizer_, texts_[i], request_, n_ctx_,
                                              "texts[" + std::to_string(shown_index) + "]", cut));
+        window.positions.push_back(i);
         if (cut) window.truncated.push_back(i);
     }
     return window;

@@ -18,10 +18,13 @@ namespace fastplr {
 inline constexpr std::size_t kTextsPerWindow = 512;
 
 struct TokenWindow {
-    std::size_t first = 0;  ///< position of its first text among the texts of the call
     std::vector<TokenizedText> texts;
+    std::vector<std::size_t> positions;  ///< of its texts among the texts of the call
     std::vector<std::size_t> truncated;  ///< positions, among the texts of the call, of those that were cut
 };
+
+/// Takes the texts of more than `n_tokens` tokens out of the window, `truncated` stays whole.
+TokenWindow take_longer_than(std::size_t n_tokens, TokenWindow& window);
 
 /// Bytes of `text` that are worth tokenising in a context of `n_ctx` tokens: what surely does not fit is not
 /// looked at. Throws InputError, with `name`, for a text that is too long unless such texts are cut.

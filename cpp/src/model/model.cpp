@@ -82,6 +82,9 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     native->recurrent = llama_model_is_recurrent(llama) || llama_model_is_hybrid(llama);
     native->ends_with_block = contains(kEndsWithBlock, native->info.architecture);
     native->pair_bias = llama->hparams.n_rel_attn_bkts > 0;
+    if (!llama->layers.empty() && llama->layers.front().rope_long != nullptr) {
+        native->n_ctx_short_rope = llama->hparams.n_ctx_orig_yarn;
+    }
     // T5's attention is causal in its decoder, which is not loaded.
     native->encoder = !llama->hparams.causal_attn || llama_model_has_encoder(llama);
     return std::shared_ptr<const Model>(new Model(std::move(native)));

@@ -1,6 +1,8 @@
 // The llama.cpp side of a Model, for the rooms that compute with it.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -27,6 +29,8 @@ struct Model::Native {
     /// Attention with a bias for each pair of tokens (T5): computed for every pair of a batch, whichever
     /// texts they belong to, since flash attention has no such bias.
     bool pair_bias = false;
+    /// Texts of more tokens are computed with other rotary factors (longrope: Phi-3 of 128k).
+    std::size_t n_ctx_short_rope = SIZE_MAX;
 };
 
 }  // namespace fastplr

@@ -128,6 +128,7 @@ class Shape:
     norm_eps: float = 1e-5
     rope_freq_base: float = 10_000.0
     rope_freq_base_window: float = 1_000.0  # layers with a window only
+    n_ctx_original: int = 0  # longrope: texts of more tokens turn by the long factors; 0 means no factors
     key_length: int = 0  # 0: n_embd / n_head
     gated: bool = True  # T5 only, as the next two: Flan-T5's gated GELU, else the original's ReLU
     n_rel_buckets: int = 32
@@ -192,6 +193,9 @@ def decoder_tensors(decoder: Decoder, shape: Shape) -> dict[str, tuple[int, ...]
             add_norm(block + "post_attention_norm")
             add_norm(block + "post_ffw_norm")
     add_norm("output_norm")
+    if shape.n_ctx_original:
+        add("rope_factors_long", n_rot(decoder, shape) // 2)
+        add("rope_factors_short", n_rot(decoder, shape) // 2)
     if not decoder.tied:
         add("output", shape.n_vocab, e, bias=decoder.output_bias)
     return tensors

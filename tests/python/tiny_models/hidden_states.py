@@ -62,13 +62,16 @@ def gelu(x: Array) -> Array:
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-def rotate(x: Array, positions: Array, *, layout: str, freq_base: float, n_rotated: int) -> Array:
+def rotate(
+    x: Array, positions: Array, *, layout: str, freq_base: float, n_rotated: int, factors: Array | float = 1.0
+) -> Array:
     """Rotary position embedding (Su et al. 2021, eq. 34) of ``x[n_tokens, n_heads, n_embd_head]``.
 
-    Pair i of the first ``n_rotated`` values turns by position * freq_base^(-2i / n_rotated); the rest stays.
+    Pair i of the first ``n_rotated`` values turns by position * freq_base^(-2i / n_rotated) / factors[i] (Ding et al.
+    2024, eq. 3); the rest stays.
     """
     half = n_rotated // 2
-    angle = positions[:, None, None] * freq_base ** (-2 * np.arange(half) / n_rotated)
+    angle = positions[:, None, None] * freq_base ** (-2 * np.arange(half) / n_rotated) / factors
     cos, sin = np.cos(angle), np.sin(angle)
     if layout == "pairs":
         first, second = slice(0, n_rotated, 2), slice(1, n_rotated, 2)
@@ -132,18 +135,23 @@ def _decoder_states(tiny: TinyModel, ids: Array) -> list[Array]:
         x = x * np.sqrt(shape.n_embd)
     if decoder.learned_positions:
         x = x + model["position_embd.weight"][: len(ids)]
+    factors: Array | float = 1.0
+    if shape.n_ctx_original:
+        factors = model[f"rope_factors_{'long' if len(ids) > shape.n_ctx_original else 'short'}.weight"]
     states = [x]
     for layer in range(shape.n_layer):
         block = _Weights(tiny, f"blk.{layer}.")
-        x = _decoder_block(decoder, shape, block, layer, x)
+        x = _decoder_block(decoder, shape, block, layer, x, factors)
         states.append(x)
     return [*states, model.norm("output_norm", x, shape.norm_eps)]
 
 
-def _decoder_block(decoder: Decoder, shape: Shape, block: _Weights, layer: int, x: Array) -> Array:
+def _decoder_block(
+    decoder: Decoder, shape: Shape, block: _Weights, layer: int, x: Array, factors: Array | float
+) -> Array:
     eps = shape.norm_eps
     normed = block.norm("attn_norm", x, eps) if decoder.pre_norm else x
-    attention = _self_attention(decoder, shape, block, layer, normed)
+    attention = _self_attention(decoder, shape, block, layer, normed, factors)
     if decoder.post_norm:
         attention = block.norm("post_attention_norm", attention, eps)
     if decoder.residual == "shared":
@@ -156,7 +164,9 @@ def _decoder_block(decoder: Decoder, shape: Shape, block: _Weights, layer: int, 
     return middle + fed
 
 
-def _self_attention(decoder: Decoder, shape: Shape, block: _Weights, layer: int, x: Array) -> Array:
+def _self_attention(
+    decoder: Decoder, shape: Shape, block: _Weights, layer: int, x: Array, factors: Array | float
+) -> Array:
     n, head = len(x), shape.n_embd_head
     positions = np.arange(n)
     if decoder.fused_qkv:
@@ -172,7 +182,8 @@ def _self_attention(decoder: Decoder, shape: Shape, block: _Weights, layer: int,
     windowed = bool(decoder.window_every) and (layer + 1) % decoder.window_every != 0
     if decoder.rope and not (decoder.no_rope_every and (layer + 1) % decoder.no_rope_every == 0):
         base = shape.rope_freq_base_window if windowed else shape.rope_freq_base
-        turn = partial(rotate, layout=decoder.rope, freq_base=base, n_rotated=n_rot(decoder, shape))
+        n_rotated = n_rot(decoder, shape)
+        turn = partial(rotate, layout=decoder.rope, freq_base=base, n_rotated=n_rotated, factors=factors)
         q, k = turn(q, positions), turn(k, positions)
     distance = positions[:, None] - positions[None, :]
     visible = (distance >= 0) & (distance < (decoder.n_window if windowed else n))

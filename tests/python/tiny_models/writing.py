@@ -75,6 +75,7 @@ def write_tiny_llama(
     tokenizer: str | None = None,
     add_bos: bool | None = None,
     tied: bool | None = None,
+    n_ctx_original: int = 0,
 ) -> TinyModel:
     """Writes a decoder of random weights, llama unless told otherwise.
 
@@ -88,15 +89,21 @@ def write_tiny_llama(
         tokenizer: ``bpe`` (byte-level, no leading space) or ``spm`` (leading space, byte fallback).
         add_bos: whether the file asks for BOS at position 0. Default: no for ``bpe``, yes for ``spm``.
         tied: whether the output head is the embedding matrix. Default: what the architecture does.
+        n_ctx_original: gives a ``phi3`` two sets of rotary factors (longrope), the long one for texts of more tokens.
     """
     decoder = DECODERS["llama" if architecture in UNUSABLE else architecture]
     decoder = replace(decoder, tied=decoder.tied if tied is None else tied)
     make = {"bpe": bpe_vocabulary, "spm": spm_vocabulary}[tokenizer or decoder.tokenizer]
     vocabulary = make() if add_bos is None else make(add_bos=add_bos)
-    shape = Shape(len(vocabulary), n_embd, n_layer, n_head, n_head_kv, n_ff, n_ctx)
+    shape = Shape(
+        *(len(vocabulary), n_embd, n_layer, n_head, n_head_kv, n_ff, n_ctx),
+        n_ctx_original=n_ctx_original,
+    )
     writer = _start(path, architecture, tensor_type, shape, vocabulary)
     _add_attention_keys(writer, shape)
     writer.add_head_count_kv(n_head_kv)
+    if n_ctx_original:
+        writer.add_rope_scaling_orig_ctx_len(n_ctx_original)
     if decoder.norm == "rms":
         writer.add_layer_norm_rms_eps(shape.norm_eps)
     else:
@@ -291,6 +298,8 @@ def _draw(name: str, dims: tuple[int, ...], seed: int) -> np.ndarray:
         return -np.exp(0.5 * noise)  # A = -exp(A_log): the state decays
     if name.endswith(".bias") or name.endswith("ssm_d"):
         return np.float32(0.1) * noise
+    if "rope_factors_long" in name:
+        return 4 + noise**2
     if len(dims) == 1:
         return 1 + np.float32(0.1) * noise  # gain of a norm
     if "embd" in name or "token_types" in name:
