@@ -184,3 +184,48 @@ def test_a_suffix_that_no_pooled_token_sees_is_not_computed(tiny_llama: TinyMode
         assert saw_all["n_computed"] > saw["n_computed"]
         expected = expected_embedding(tiny_llama, TEXTS[0], layer=2, pooling=pooling, prefix=PREFIX, suffix=long_suffix)
         np.testing.assert_allclose(states[0, 0, 0], expected, atol=F16_ATTENTION)
+
+
+BEGIN_ALIKE = [
+    "the film was good",
+    "a",
+    "the film",
+    "the film was good, and so was the cast",
+    "the film was not good",
+    "a film",
+    "the film",
+    "The film",
+]
+
+
+def n_beginnings(tokenised: list[list[int]]) -> int:
+    return len({tuple(ids[:end]) for ids in tokenised for end in range(1, len(ids) + 1)})
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_texts_that_begin_alike_share_more_than_the_prompt(tmp_path: Path, architecture: str, prefix: str) -> None:
+    tiny = write_tiny(architecture, tmp_path / "model.gguf")
+    layers = [0, 2, -1]
+    states, saw = native_embed(engine_of(tiny.path), BEGIN_ALIKE, layers, POOLINGS, prefix=prefix)
+    assert saw["n_computed"] == n_beginnings([tiny.tokenize(prefix + text) for text in BEGIN_ALIKE])
+    for i, layer in enumerate(layers):
+        for j, pooling in enumerate(POOLINGS):
+            expected = [
+                expected_embedding(tiny, text, layer=layer, pooling=pooling, prefix=prefix) for text in BEGIN_ALIKE
+            ]
+            np.testing.assert_allclose(states[:, i, j], expected, atol=F16_ATTENTION)
+
+
+@given(
+    texts=st.lists(st.text("ab ", min_size=1, max_size=12).filter(str.strip), min_size=1, max_size=20),
+    n_batch=st.integers(1, 40),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_begins_alike_sharing_changes_nothing(tiny_llama: TinyModel, texts: list[str], n_batch: int) -> None:
+    shared, saw = native_embed(engine_of(tiny_llama.path, n_batch=n_batch), texts, [2], POOLINGS)
+    alone, saw_alone = native_embed(
+        engine_of(tiny_llama.path, n_batch=n_batch, share_prefix=False), texts, [2], POOLINGS
+    )
+    np.testing.assert_allclose(shared, alone, atol=2 * F16_ATTENTION)
+    assert n_beginnings([tiny_llama.tokenize(text) for text in texts]) <= saw["n_computed"] <= saw_alone["n_computed"]

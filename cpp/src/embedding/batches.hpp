@@ -4,15 +4,37 @@
 #include <cstddef>
 #include <vector>
 
+#include "llama.h"
+
 namespace fastplr {
 
-/// Several texts computed at once: indices into the texts.
-using Batch = std::vector<std::size_t>;
+/// The tokens of a text that are to be computed.
+struct TokenSpan {
+    const llama_token* tokens = nullptr;
+    std::size_t size = 0;
+};
 
-/// Packs texts of the given token counts into batches of at most `n_batch` tokens and `max_texts` texts, the
-/// longest first (so that the memory needed is known from the first batch on). A text longer than n_batch is
+/// A text in a batch.
+struct BatchText {
+    std::size_t index = 0;  ///< of the text among all
+    std::size_t n_shared =
+        0;  ///< tokens that it begins with as the text before it does, and are computed there
+
+    bool operator==(const BatchText& other) const {
+        return index == other.index && n_shared == other.n_shared;
+    }
+};
+
+/// Several texts computed at once.
+using Batch = std::vector<BatchText>;
+
+/// Packs texts into batches of at most `n_batch` tokens and `max_texts` texts. A text longer than n_batch is
 /// alone in its batch. Every text is in exactly one batch.
-std::vector<Batch> make_batches(const std::vector<std::size_t>& n_tokens, std::size_t n_batch,
-                                std::size_t max_texts);
+///
+/// \param share texts of a batch share the tokens that they begin with: those that begin alike stand
+/// together,
+///   after the texts longer than n_batch, and shared tokens count once. Otherwise the longest come first.
+std::vector<Batch> make_batches(const std::vector<TokenSpan>& texts, std::size_t n_batch,
+                                std::size_t max_texts, bool share);
 
 }  // namespace fastplr

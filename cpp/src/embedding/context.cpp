@@ -91,30 +91,34 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
         throw ContextMemoryError("a pool of " + std::to_string(n_threads) + " threads could not be created");
     llama_attach_threadpool(context_.get(), pool_.get(), pool_.get());
     use_long_rope(false);
-    batch_ = llama_batch_init(static_cast<int32_t>(shape.n_batch), 0, 1);
+    batch_ = llama_batch_init(static_cast<int32_t>(shape.n_batch), 0, static_cast<int32_t>(max_texts_));
 }
 
 Context::~Context() {
     if (batch_.token != nullptr) llama_batch_free(batch_);
 }
 
-void Context::decode(const std::vector<Piece>& pieces) {
-    int32_t n = 0;
-    for (std::size_t s = 0; s < pieces.size(); ++s) {
-        for (std::size_t t = 0; t < pieces[s].n_tokens; ++t, ++n) {
-            batch_.token[n] = pieces[s].tokens[t];
-            batch_.pos[n] = static_cast<llama_pos>(pieces[s].first_position + t);
-            batch_.n_seq_id[n] = 1;
-            batch_.seq_id[n][0] = static_cast<llama_seq_id>(s);
-            batch_.logits[n] = 1;  // the last block keeps the rows of outputs only
+void Context::add_tokens(const std::vector<Piece>& pieces, std::size_t piece, std::size_t first_position) {
+    for (std::size_t t = pieces[piece].n_shared; t < pieces[piece].tokens.size; ++t) {
+        const int32_t n = batch_.n_tokens++;
+        batch_.token[n] = pieces[piece].tokens.tokens[t];
+        batch_.pos[n] = static_cast<llama_pos>(first_position + t);
+        batch_.logits[n] = 1;  // the last block keeps the rows of outputs only
+        batch_.n_seq_id[n] = 0;
+        for (std::size_t s = piece; s == piece || (s < pieces.size() && pieces[s].n_shared > t); ++s) {
+            batch_.seq_id[n][batch_.n_seq_id[n]++] = static_cast<llama_seq_id>(s);
         }
     }
-    batch_.n_tokens = n;
+}
+
+void Context::decode(const std::vector<Piece>& pieces, std::size_t first_position) {
+    batch_.n_tokens = 0;
+    for (std::size_t s = 0; s < pieces.size(); ++s) add_tokens(pieces, s, first_position);
     const NativeGuard guard;
     const int32_t status = llama_decode(context_.get(), batch_);
     if (status != 0) {
-        throw ModelError("llama.cpp could not compute a batch of " + std::to_string(n) + " tokens (status " +
-                         std::to_string(status) + "): " + guard.errors());
+        throw ModelError("llama.cpp could not compute a batch of " + std::to_string(batch_.n_tokens) +
+                         " tokens (status " + std::to_string(status) + "): " + guard.errors());
     }
     capture_.finish(model_.info().architecture);
 }

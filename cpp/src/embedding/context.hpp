@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "embedding/batches.hpp"
 #include "embedding/layer_capture.hpp"
 #include "ggml-cpu.h"
 #include "model/native.hpp"
@@ -27,9 +28,8 @@ struct ContextShape {
 
 /// A piece of a text that goes into one decode.
 struct Piece {
-    const llama_token* tokens;
-    std::size_t n_tokens;
-    std::size_t first_position;
+    TokenSpan tokens;
+    std::size_t n_shared;  ///< of them, how many are the tokens of the piece before, and computed there
 };
 
 class Context {
@@ -45,9 +45,10 @@ class Context {
     /// Texts in one batch at the most.
     std::size_t max_texts() const { return max_texts_; }
 
-    /// Runs the pieces as sequences 0, 1, ... of one batch. Their token total is at most n_batch. Rows of the
-    /// captured tensors are in the order of the pieces. Throws ModelError, UnsupportedArchitecture.
-    void decode(const std::vector<Piece>& pieces);
+    /// Runs the pieces as sequences 0, 1, ... of one batch, all from position `first_position` on. Tokens
+    /// that are not shared are at most n_batch; the rows of the captured tensors are theirs, in the order of
+    /// the pieces. Throws ModelError, UnsupportedArchitecture.
+    void decode(const std::vector<Piece>& pieces, std::size_t first_position);
 
     /// Forgets all sequences from `position` on.
     void forget(std::size_t position = 0);
@@ -78,6 +79,8 @@ class Context {
     // Order matters: the context is freed before the pool that it uses.
     std::unique_ptr<ggml_threadpool, ThreadpoolDeleter> pool_;
     std::unique_ptr<llama_context, ContextDeleter> context_;
+    void add_tokens(const std::vector<Piece>& pieces, std::size_t piece, std::size_t first_position);
+
     llama_batch batch_{};
 };
 

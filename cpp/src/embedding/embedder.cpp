@@ -118,10 +118,22 @@ void check_texts(const std::vector<std::string>& texts) {
 
 // Tokens that continue what the context holds, and where their states are added up.
 struct Sequence {
-    const llama_token* tokens;
-    std::size_t n_tokens;
+    TokenSpan tokens;
+    std::size_t n_shared;  // of them, how many are the tokens of the sequence before, and computed there
     PooledSums* sums;
 };
+
+// Of texts, among those of a call.
+using Positions = std::vector<std::size_t>;
+
+// Shortens a path of segments to its first `n_tokens` tokens.
+static void keep_first(std::vector<Segment>& path, std::size_t n_tokens) {
+    for (std::size_t i = 0; i < path.size(); ++i) {
+        path[i].n_rows = std::min(path[i].n_rows, n_tokens);
+        n_tokens -= path[i].n_rows;
+    }
+    while (!path.empty() && path.back().n_rows == 0) path.pop_back();
+}
 
 struct Embedder::Impl {
     std::shared_ptr<const Model> model;
@@ -160,12 +172,17 @@ struct Embedder::Impl {
     /// How many tokens of these texts are taken from the prefix that the context then holds.
     std::size_t prepare_prefix(const std::vector<TokenizedText>& texts, const EmbedRequest& request,
                                const std::vector<std::vector<PoolingRange>>& ranges, bool long_rope);
+    /// One text alone, in pieces that continue one another in the cache where it is longer than a batch.
+    void run_text(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
+                  const std::function<void()>& on_step);
     void run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
                    const std::function<void()>& on_step);
     /// Fills the rows of the window's texts, and leaves of their tokens those that were needed. `long_rope`:
     /// see Context::use_long_rope().
     void embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope, float* out,
-                      const std::function<void(const Batch&)>& on_batch);
+                      const std::function<void(const Positions&)>& on_batch);
+    /// Whether what texts begin with alike is computed once.
+    bool shares() const { return options.share_prefix && !model->is_encoder() && !model->native().recurrent; }
     void stop_if_forked() const;
     std::size_t n_computed = 0;  ///< tokens, in this call
 };
@@ -225,7 +242,7 @@ std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& tex
         for (const PoolingRange& range : of_text) limit = std::min(limit, range.end);
     }
     std::size_t n_shared = 0;
-    if (options.share_prefix && !model->is_encoder() && !model->native().recurrent && !long_rope) {
+    if (shares() && !long_rope) {
         n_shared = shared_length(texts, prefix.tokens, limit, static_cast<std::size_t>(options.n_batch));
     }
     prepare_context(n_shared, longest - n_shared);
@@ -252,42 +269,45 @@ std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& tex
                            0.0);
     prefix = {};
     context->forget();
-    run_batch({{tokens.data(), n_shared, &fresh.sums}}, 0, request.on_step);
+    run_text({tokens.data(), n_shared}, fresh.sums, 0, request.on_step);
     context->share_first_sequence();
     prefix = std::move(fresh);
     return n_shared;
 }
 
-void Embedder::Impl::run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
-                               const std::function<void()>& on_step) {
+void Embedder::Impl::run_text(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
+                              const std::function<void()>& on_step) {
     const std::size_t n_batch = context->shape().n_batch;
-    // A text longer than a batch is alone in it and fed in pieces that continue one another in the cache.
-    std::size_t done = 0;
-    std::size_t longest = 0;
-    for (const Sequence& sequence : batch) longest = std::max(longest, sequence.n_tokens);
-    while (done < longest) {
-        if (on_step) on_step();
-        std::vector<Piece> pieces;
-        std::vector<Segment> segments;
-        std::vector<PooledSums*> targets;
-        std::size_t rows = 0;
-        for (const Sequence& sequence : batch) {
-            const std::size_t n = std::min(sequence.n_tokens - done, n_batch);
-            pieces.push_back({sequence.tokens + done, n, first_token + done});
-            segments.push_back({rows, n, first_token + done});
-            targets.push_back(sequence.sums);
-            rows += n;
-        }
-        capture.begin(std::move(segments), std::move(targets), rows);
-        context->decode(pieces);
-        n_computed += rows;
-        done += std::min(longest, n_batch);
-        if (batch.size() > 1) break;
+    for (std::size_t done = 0; done < tokens.size; done += n_batch) {
+        const TokenSpan piece = {tokens.tokens + done, std::min(tokens.size - done, n_batch)};
+        run_batch({{piece, 0, &sums}}, first_token + done, on_step);
     }
 }
 
+void Embedder::Impl::run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
+                               const std::function<void()>& on_step) {
+    if (on_step) on_step();
+    std::vector<Piece> pieces;
+    std::vector<Segment> segments;
+    std::vector<PooledSums*> targets;
+    std::vector<Segment> path;  // where the rows of a sequence are, in the order of its tokens
+    std::size_t rows = 0;
+    for (const Sequence& sequence : batch) {
+        const std::size_t n_own = sequence.tokens.size - sequence.n_shared;
+        keep_first(path, sequence.n_shared);
+        path.push_back({rows, n_own, first_token + sequence.n_shared});
+        segments.insert(segments.end(), path.begin(), path.end());
+        targets.insert(targets.end(), path.size(), sequence.sums);
+        pieces.push_back({sequence.tokens, sequence.n_shared});
+        rows += n_own;
+    }
+    capture.begin(std::move(segments), std::move(targets), rows);
+    context->decode(pieces, first_token);
+    n_computed += rows;
+}
+
 void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope,
-                                  float* out, const std::function<void(const Batch&)>& on_batch) {
+                                  float* out, const std::function<void(const Positions&)>& on_batch) {
     std::vector<std::vector<PoolingRange>> ranges(window.texts.size());
     for (std::size_t i = 0; i < window.texts.size(); ++i) {
         for (const Pooling pooling : request.poolings) {
@@ -305,25 +325,29 @@ void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& reque
 
     capture.want(request.layers);
     const std::size_t n_shared = prepare_prefix(window.texts, request, ranges, long_rope);
-    std::vector<std::size_t> n_tokens;
-    for (const TokenizedText& text : window.texts) n_tokens.push_back(text.tokens.size() - n_shared);
-
+    std::vector<TokenSpan> rest;
+    for (const TokenizedText& text : window.texts) {
+        rest.push_back({text.tokens.data() + n_shared, text.tokens.size() - n_shared});
+    }
     for (const Batch& batch :
-         make_batches(n_tokens, static_cast<std::size_t>(options.n_batch), context->max_texts())) {
+         make_batches(rest, static_cast<std::size_t>(options.n_batch), context->max_texts(), shares())) {
         std::vector<PooledSums> sums(batch.size());
         std::vector<Sequence> sequences;
         for (std::size_t b = 0; b < batch.size(); ++b) {
-            sums[b].ranges = ranges[batch[b]];
+            sums[b].ranges = ranges[batch[b].index];
             sums[b].sums.assign(stride, 0.0);
             if (n_shared > 0) prefix.add_to(sums[b], request.layers, width);
-            const auto& tokens = window.texts[batch[b]].tokens;
-            sequences.push_back({tokens.data() + n_shared, tokens.size() - n_shared, &sums[b]});
+            sequences.push_back({rest[batch[b].index], batch[b].n_shared, &sums[b]});
         }
-        run_batch(sequences, n_shared, request.on_step);
+        if (batch.size() == 1) {
+            run_text(sequences.front().tokens, sums.front(), n_shared, request.on_step);
+        } else {
+            run_batch(sequences, n_shared, request.on_step);
+        }
         context->forget(n_shared);
-        Batch finished;
+        Positions finished;
         for (std::size_t b = 0; b < batch.size(); ++b) {
-            finished.push_back(window.positions[batch[b]]);
+            finished.push_back(window.positions[batch[b].index]);
             float* row = out + finished[b] * stride;
             for (std::size_t k = 0; k < stride; ++k) {
                 const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
@@ -375,10 +399,10 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
         const auto is_cut = [&](std::size_t i) {
             return std::binary_search(window.truncated.begin(), window.truncated.end(), i);
         };
-        const auto on_batch = [&](const Batch& finished) {
+        const auto on_batch = [&](const Positions& finished) {
             impl.stop_if_forked();  // what a child found of this batch is not to be relied on
             if (request.on_batch) {
-                Batch cut;
+                Positions cut;
                 std::copy_if(finished.begin(), finished.end(), std::back_inserter(cut), is_cut);
                 request.on_batch(finished, cut);
             }
