@@ -63,7 +63,7 @@ class Row:
         return "/".join(parts if self.corpus == "main" else [*parts, self.corpus])
 
 
-def _fastplr(key: str, depth: str, *, n_batch: int | None = None) -> Engine:
+def _fastplr(key: str, depth: str, *, n_batch: int | None = None, pooling: str = "mean") -> Engine:
     model = MODELS[key]
     titles = {
         "full": f"fastplr, layer {model.n_layers}",
@@ -71,11 +71,13 @@ def _fastplr(key: str, depth: str, *, n_batch: int | None = None) -> Engine:
         "final": "fastplr, final states",
     }
     layer = {"full": model.n_layers, "half": model.n_layers // 2, "final": -1}[depth]
-    definition = FINAL if depth == "final" else (layer, "mean")
+    definition = FINAL if depth == "final" else (layer, pooling)
     settings = {"model": model.spec, "layer": definition[0], "pooling": definition[1], "n_batch": n_batch}
     return Engine(
-        f"fastplr-{depth}" + (f"-{n_batch}" if n_batch else ""),
-        titles[depth] + (f", batches of {n_batch}" if n_batch else ""),
+        f"fastplr-{depth}" + (f"-{n_batch}" if n_batch else "") + "-all" * (pooling == "mean_all"),
+        titles[depth]
+        + (f", batches of {n_batch}" if n_batch else "")
+        + ", all tokens pooled" * (pooling == "mean_all"),
         key,
         lambda n_threads: PythonWorker("rivals.fastplr_embedder", "Fastplr", settings, n_threads),
         definition,
@@ -169,6 +171,8 @@ def _smollm2() -> list[Row]:
         rows.append(Row(half, form, needed=True))
         rows.append(Row(full, form, needed=form == "none"))
     rows.append(Row(_fastplr(key, "final"), "none"))
+    # What follows the text is not computed where only the text's own tokens are pooled.
+    rows.append(Row(_fastplr(key, "half", pooling="mean_all"), "paper", needed=True))
     patched = _libllama(key, which="patched")
     others = [patched, _llama_cpp_python(key), _transformers(key, int8=False), _transformers(key, int8=True)]
     rows += [Row(engine, form) for engine in others for form in ("none", "paper", "instruction")]
