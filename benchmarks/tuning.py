@@ -63,7 +63,7 @@ def measure(
     }
     for name in names:
         results.sections.append(SWEEPS[name](setting))
-        results.facts["duration"] = f"{(time.monotonic() - started) / 60:.0f} minutes"
+        results.facts["duration"] = f"{(time.monotonic() - started) / 60:.1f} minutes"
     return results
 
 

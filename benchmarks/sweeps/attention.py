@@ -14,7 +14,7 @@ from sweeps.timing import Case, libllama
 
 __all__ = ["sweep_cache", "sweep_tiles"]
 
-KEYS = ("smollm2-q4_0", "smollm2-f16", "minilm-f32")
+KEYS = ("smollm2-q4_0", "minilm-f32")
 N_TEXTS = 68
 N_BATCH = 512
 MAX_TEXTS = 64
@@ -28,7 +28,6 @@ SETTINGS = {
     "a cache for each text, no flash attention": ("--sort", "--split-kv", "--flash-attn", "off"),
     UNSORTED: ("--flash-attn", "on"),
 }
-TILE_KEYS = ("smollm2-q4_0", "minilm-f32")
 TILE_BATCHES = (512, 2048)
 
 
@@ -96,7 +95,7 @@ def sweep_tiles(setting: Setting) -> Section:
         but the first are fastplr's llama.cpp and differ in the attention alone.""",
     )
     table = Table("", ["model", "batch", "attention", "texts/s", "least to most", "CPU, ms a text"], [], left=3)
-    for key in TILE_KEYS:
+    for key in KEYS:
         setting.say(f"tiles: {key}")
         try:
             path = setting.model_path(key)

@@ -16,7 +16,7 @@ __all__ = ["sweep"]
 KEYS = ("smollm2-q4_0", "smollm2-f16", "minilm-f32", "gemma3")
 SIZES = (64, 128, 256, 512, 1024, 2048)
 QUICK_SIZES = (64, 512)
-N_TEXTS = 119
+N_TEXTS = 102
 FORMS = ("no prompt", "instruction")
 
 

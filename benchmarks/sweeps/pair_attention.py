@@ -16,7 +16,7 @@ from sweeps.timing import Case, libllama, native
 __all__ = ["sweep"]
 
 LENGTHS_OF = "smollm2-q4_0"
-N_TEXTS = 153
+N_TEXTS = 102
 SIZES = (32, 64, 128, 256, 512)
 N_CTX = 512
 #: The encoder of google/flan-t5-small but for its vocabulary.

@@ -102,4 +102,4 @@ def compared(what: str, timings: Mapping[str, Timing], chosen: str) -> list[str]
         return [f"{what}: {chosen}, which is the choice, is fastest."]
     more = timings[chosen].median_wall / timings[best].median_wall - 1
     overlap = ", though rounds of the two overlap" if min(walls[chosen]) <= max(walls[best]) else ""
-    return [f"{what}: {best} is fastest; {chosen}, which is the choice, takes {100 * more:.1f} % more time{overlap}."]
+    return [f"{what}: {best} is fastest; {chosen}, which is the choice, takes {more:.1%} more time{overlap}."]

@@ -12,7 +12,7 @@ from sweeps.timing import Case, native, token_counter
 __all__ = ["sweep"]
 
 KEYS = ("smollm2-q4_0", "minilm-f32")
-SIZES = (8, 32, 128, 512)
+SIZES = (8, 64, 512)
 TOKENISED = "tokenised only"
 
 

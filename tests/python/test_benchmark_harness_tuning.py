@@ -113,7 +113,7 @@ def test_prompt_adds_the_tokens_it_says(tiny_llama: TinyModel) -> None:
 def test_finding_says_by_how_much_the_choice_is_slower() -> None:
     timings = {"a": Timing(1, wall=[1.0, 2.0, 9.0]), "b": Timing(1, wall=[2.1, 2.2, 2.3]), "c": Timing(1)}
     assert compared("x", timings, "a") == ["x: a, which is the choice, is fastest."]
-    slower = "x: a is fastest; b, which is the choice, takes 10.0 % more time"
+    slower = "x: a is fastest; b, which is the choice, takes 10.0% more time"
     assert compared("x", timings, "b") == [f"{slower}, though rounds of the two overlap."]
     timings["a"].wall = [1.9, 2.0, 2.05]
     assert compared("x", timings, "b") == [f"{slower}."]
