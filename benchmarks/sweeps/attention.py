@@ -19,7 +19,7 @@ N_TEXTS = 68
 N_BATCH = 512
 MAX_TEXTS = 64
 CHOSEN = "one cache, flash attention"
-UNSORTED = "one cache, flash attention, texts not sorted"
+UNSORTED = "one cache, flash attention, order as given"
 #: The program's options, by what they mean; every text has room in N_BATCH tokens.
 SETTINGS = {
     CHOSEN: ("--sort", "--flash-attn", "on"),
@@ -39,9 +39,9 @@ def sweep_cache(setting: Setting) -> Section:
         f"""Texts of a batch share one unified KV cache, with flash attention where the model allows it
         (`cpp/src/embedding/context.cpp`). Here libllama with fastplr's patches computes {len(texts)} texts to full
         depth, output head included (which thins out every difference), in batches of {N_BATCH} tokens and {MAX_TEXTS}
-        texts at most. A cache for each text holds {N_BATCH} tokens; what such caches deal out to several steps is
-        averaged by the program, in all lines. Cosine: of the features with those of the model's first line, the least
-        of all texts.""",
+        texts at most, longest first. A cache for each text holds {N_BATCH} tokens; what such caches deal out to several
+        steps is averaged by the program, in all lines. Cosine: of the features with those of the model's first line,
+        the least of all texts.""",
     )
     table = Table(
         "", ["model", "setting", "texts/s", "least to most", "CPU, ms a text", "peak, MiB", "cosine"], [], left=2

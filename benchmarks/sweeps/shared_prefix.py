@@ -22,9 +22,9 @@ WORDS = """Read the text and say what kind of text it is, who may have written i
 few words of your own; then say if the text is good or bad and why you think so. Do not say more than that, and do not
 say it twice. This is the text that you have to read"""
 WAYS = {
-    "with each text": {"share_prefix": False},
-    "shared": {},
-    "known from an earlier call": {"keep_prefix": True},
+    "nothing shared": {"share_prefix": False},
+    "shared, first call": {},
+    "shared, later call": {"keep_prefix": True},
 }
 
 
@@ -33,10 +33,11 @@ def sweep(setting: Setting) -> Section:
     keeping, once = constant("kWorthKeeping"), constant("kWorthOnce")
     section = Section(
         "When a prompt is shared",
-        f"""A prompt of {keeping} tokens or more (`kWorthKeeping`) is computed once and kept; a shorter one only where
-        that saves {once} tokens (`kWorthOnce`; both in `{where("kWorthOnce")}`). The native engine,
-        {MODELS[KEY].title}, half depth: the prompt computed with each text, shared in a first call, and in a later
-        call that finds it computed. Milliseconds of a call, medians.""",
+        f"""A prompt of {keeping} tokens or more (`kWorthKeeping`) is computed apart from the texts, once, and kept; a
+        shorter one only where it would save {once} tokens if each text computed it (`kWorthOnce`; both in
+        `{where("kWorthOnce")}`). Otherwise it is computed once a batch, as whatever texts of a batch begin with. The
+        native engine, {MODELS[KEY].title}, half depth: nothing shared; shared, in a first call; and in a later call
+        that finds what an earlier one kept. Milliseconds of a call, medians.""",
     )
     setting.say("shared prompts")
     try:
@@ -59,7 +60,7 @@ def sweep(setting: Setting) -> Section:
     ]
     timings = setting.time(cases, N_ROUNDS)
     section.keep(timings)
-    table = Table("", ["tokens of the prompt", "texts", *WAYS, "is it shared?"], [], left=0)
+    table = Table("", ["tokens of the prompt", "texts", *WAYS, "computed apart?"], [], left=0)
     for length in lengths:
         for n in numbers:
             cells = [_milliseconds(timings[str(length), str(n), way]) for way in WAYS]

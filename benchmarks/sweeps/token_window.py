@@ -22,10 +22,10 @@ def sweep(setting: Setting) -> Section:
     texts = setting.texts(chosen)
     section = Section(
         "Texts of a window",
-        f"""`kTextsPerWindow` is {chosen} (`{where("kTextsPerWindow")}`): so many texts are sorted and packed
-        together, while the next ones are tokenised. What a window costs: sorting sees its texts only, its last batch
-        is not full, and before the first one is tokenised nothing is computed. Smaller windows are shown as calls of
-        fewer texts; larger ones were not measured. {len(texts)} texts, no prompt, half depth (MiniLM: full);
+        f"""`kTextsPerWindow` is {chosen} (`{where("kTextsPerWindow")}`): so many texts are sorted and packed together,
+        while the next ones are tokenised. What a window costs: fewer texts that begin alike come together, its last
+        batch is not full, and before the first one is tokenised nothing is computed. Smaller windows are shown as calls
+        of fewer texts; larger ones were not measured. {len(texts)} texts, no prompt, half depth (MiniLM: full);
         tokenised only: one thread, nothing else.""",
     )
     table = Table("", ["model", "texts of a window", "texts/s", "least to most", "CPU, ms a text"], [], left=2)
