@@ -31,10 +31,10 @@ def sweep(setting: Setting) -> Section:
     """Prompts of some lengths before some numbers of texts, computed in three ways."""
     section = Section(
         "When a prompt is shared",
-        f"""Whatever texts of a batch begin with is computed once a batch; the prompt is computed with the first batch of
-        a first call and kept for all that follow (`cpp/src/embedding/shared_prefix.cpp`), however short it is. The
-        native engine, {MODELS[KEY].title}, half depth: nothing shared; shared, in a first call; and in a later call that finds
-        what an earlier one kept. Milliseconds of a call, medians.""",
+        f"""Whatever texts of a batch begin with is computed once a batch. The prompt is computed with the first
+        batch of a first call and kept for all that follow (`cpp/src/embedding/shared_prefix.cpp`), however short it
+        is. The native engine, {MODELS[KEY].title}, half depth: nothing shared; shared, in a first call; and in a
+        later call that finds what an earlier one kept. Milliseconds of a call, medians.""",
     )
     setting.say("shared prompts")
     try:
