@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tracemalloc
 from collections.abc import Iterable
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 import fastplr
-from fastplr import Embedder, InputError, PLRClassifier, Prompt, TruncationWarning
+from fastplr import Embedder, InputError, PLRClassifier, Prompt, TruncationWarning, _core
 from fastplr.feature_cache import FeatureCache, feature_cache
 from fastplr.feature_keys import FeatureKeys
 from fastplr.feature_store import FeatureStore
@@ -187,6 +190,27 @@ def test_anything_that_changes_the_features_is_computed_anew(
         assert n_computed(clone(model).set_params(**change)) == 0, change
 
 
+def test_features_of_another_llama_cpp_or_other_patches_are_not_served(
+    model: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = n_computed(model)
+    feature_cache.clear()
+    assert n_computed(model) == 0
+    monkeypatch.setattr(_core, "llama_cpp_sources", "of a later build")
+    assert n_computed(model) == everything
+
+
+STAMP = Path(__file__).resolve().parents[2] / "third_party" / "llama.cpp" / ".placed"
+
+
+@pytest.mark.skipif(not STAMP.exists(), reason="no sources of llama.cpp here: fastplr was not built in this tree")
+def test_the_build_knows_its_llama_cpp_by_all_that_was_placed() -> None:
+    assert _core.llama_cpp_sources == hashlib.sha256(STAMP.read_bytes()).hexdigest()
+    patches = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in STAMP.parent.glob("patches/*.patch")}
+    assert len(patches) > 0
+    assert json.loads(STAMP.read_text("utf-8"))["patches"] == patches
+
+
 @given(
     prompts=st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4)), min_size=2, max_size=2, unique=True),
     text=st.text(max_size=5),
@@ -323,15 +347,12 @@ def test_a_classifier_hands_it_on(tiny_llama: TinyModel, folder: Path, tmp_path:
 
 def test_the_key_is_the_same_in_every_process_and_version_of_python(tiny_llama: TinyModel, folder: Path) -> None:
     """A key that depended on the seed of hash(), say, would find nothing later. By definition, with hashlib alone."""
-    import json
-    from hashlib import blake2b
-
     resolved = fastplr.model_store.resolve(tiny_llama.path)
     setting = {
         "accelerated": False,
         "features_version": fastplr.feature_keys.FEATURES_VERSION,
         "file_sha256": resolved.file_sha256,
-        "llama_cpp_commit": fastplr._core.llama_cpp_commit,
+        "llama_cpp_sources": _core.llama_cpp_sources,
         "n_ctx": 7,
         "prefix": "é",
         "recipe": {"cut": "None", "llama_cpp_commit": "None", "type": "None"},
