@@ -70,16 +70,22 @@ def test_the_cache_keeps_to_its_memory_and_forgets_the_oldest() -> None:
     assert all(rows[i].features[0] == i and rows[i].cut == (i % 2 == 0) for i in known)
 
 
-def test_a_corpus_that_would_push_out_the_rest_is_kept_on_disk_only(
-    model: Embedder, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["computed", "read from disk"])
+def test_of_a_corpus_that_would_push_out_the_rest_a_part_is_kept_in_memory(
+    model: Embedder, folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    memory = FeatureCache(max_bytes=10 * 64 * 4)
+    others, row = ["what was there before", "and this"], np.empty(64, dtype=np.float32)
+    memory = FeatureCache(max_bytes=8 * FeatureCache.bytes_of(row))
     monkeypatch.setattr("fastplr.embedder.feature_cache", memory)
-    model.embed(TEXTS)
-    assert len(memory._rows) == 0
-    assert store_for(folder).info().n_entries == len(TEXTS)
-    model.embed(TEXTS[:3])  # from disk, and few enough
-    assert len(memory._rows) == 3
+    if how == "read from disk":
+        model.embed(TEXTS)
+        memory.clear()
+    model.embed(others)
+    for texts in (TEXTS, TEXTS[::-1], [f"{text}!" for text in TEXTS]):
+        model.embed(texts)
+        assert n_computed(model.set_params(cache=None), others) == 0
+        model.set_params(cache=folder)
+    assert store_for(folder).info().n_entries == len({*TEXTS, *others, *(f"{text}!" for text in TEXTS)})
 
 
 def test_reading_a_corpus_from_disk_takes_no_memory_for_its_features(tmp_path: Path) -> None:
@@ -206,7 +212,9 @@ STAMP = Path(__file__).resolve().parents[2] / "third_party" / "llama.cpp" / ".pl
 @pytest.mark.skipif(not STAMP.exists(), reason="no sources of llama.cpp here: fastplr was not built in this tree")
 def test_the_build_knows_its_llama_cpp_by_all_that_was_placed() -> None:
     assert _core.llama_cpp_sources == hashlib.sha256(STAMP.read_bytes()).hexdigest()
-    patches = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in STAMP.parent.glob("patches/*.patch")}
+    patches = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in STAMP.parent.glob("patches/*.patch")
+    }
     assert len(patches) > 0
     assert json.loads(STAMP.read_text("utf-8"))["patches"] == patches
 
