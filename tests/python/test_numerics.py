@@ -12,9 +12,10 @@ from native_embedding import native_embed
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 PREFIX = "Is the customer of this bank reporting fraud, complaining, or asking a question? "
-TEXTS = load_demo()[0][::4]
-# Largest cosine distance, mean feature vector taken off: a few times the figures of the table.
-BOUNDS = {"f16": 3e-5, "q4_0": 5e-3}
+TEXTS = load_demo()[0][::5]
+# Mean and largest cosine distance, mean feature vector taken off: a few times the figures of the table.
+BOUNDS = {"f32": (1e-6, 5e-6), "f16": (2e-6, 2e-5), "q8_0": (1.5e-3, 2e-2), "q4_0": (1.5e-3, 5e-3)}
+BOUNDS_TO_F32 = {"f16": (5e-6, 2e-5), "q8_0": (4e-3, 1e-2), "q4_0": (0.2, 0.4)}
 VARIATIONS = {
     "batches of 128 tokens": {"n_batch": 128},
     "each text alone": {"alone": True},
@@ -28,9 +29,13 @@ def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+def load(kind: str) -> _core.Model:
+    return _core.Model(str(Embedder(f"smollm2-135m:{kind}").resolve().path), max_layer=15)
+
+
 @pytest.fixture(scope="module")
 def model(kind: str) -> _core.Model:
-    return _core.Model(str(Embedder(f"smollm2-135m:{kind}").resolve().path), max_layer=15)
+    return load(kind)
 
 
 def embed(model: _core.Model, *, alone: bool = False, **settings: object) -> np.ndarray:
@@ -51,8 +56,19 @@ def test_the_same_call_gives_the_same_bits_with_any_number_of_threads(
     np.testing.assert_array_equal(embed(model, n_threads=1), reference)
 
 
+def assert_near(features: np.ndarray, reference: np.ndarray, bounds: tuple[float, float]) -> None:
+    a, b = (rows - reference.mean(axis=0) for rows in (features.astype(np.float64), reference.astype(np.float64)))
+    distances = 1 - (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    assert distances.mean() < bounds[0]
+    assert distances.max() < bounds[1]
+
+
 @pytest.mark.parametrize("variation", VARIATIONS)
 def test_what_should_not_matter(model: _core.Model, kind: str, reference: np.ndarray, variation: str) -> None:
-    a, b = (rows - reference.mean(axis=0) for rows in (embed(model, **VARIATIONS[variation]), reference))
-    cosine = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    assert (1 - cosine).max() < BOUNDS[kind]
+    assert_near(embed(model, **VARIATIONS[variation]), reference, BOUNDS[kind])
+
+
+def test_quantisation() -> None:
+    full = embed(load("f32"))
+    for kind, bounds in BOUNDS_TO_F32.items():
+        assert_near(embed(load(kind)), full, bounds)
