@@ -392,6 +392,7 @@ Embedder::~Embedder() = default;
 
 const Model& Embedder::model() const { return *impl_->model; }
 std::shared_ptr<const Model> Embedder::shared_model() const { return impl_->model; }
+bool Embedder::shares_prefix() const { return impl_->shares(); }
 
 std::size_t Embedder::count_tokens(const std::string& text, const Prompt& prompt) const {
     check_text(text, 0);
