@@ -14,6 +14,7 @@ CONSTANTS = {
     "n_batch": r"^ *int n_batch = (\d+);",
     "kMaxBatchOfPairs": r"^constexpr int kMaxBatchOfPairs = (\d+);",
     "kTextsPerWindow": r"^inline constexpr std::size_t kTextsPerWindow = (\d+);",
+    "kWorthKeeping": r"^constexpr std::size_t kWorthKeeping = (\d+);",
     "GGML_BARRIER_SPINS": r"^\+#define GGML_BARRIER_SPINS +(\d+)",
     "GGML_FA_TILE_Q": r"^\+#define GGML_FA_TILE_Q +(\d+)",
 }

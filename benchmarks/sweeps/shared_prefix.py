@@ -1,4 +1,4 @@
-"""What a shared prompt saves, and that the first call with one pays nothing for it."""
+"""From how many tokens on a prompt is worth computing apart from the texts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from fastplr import _core
 from harness.corpus import Group
 from harness.models import MODELS
 from harness.worker_process import RivalUnavailable
+from sweeps.constants import constant, where
 from sweeps.section import Section, Setting, Table, half_depth
 from sweeps.timing import Case, Label, Timing, native
 
@@ -29,12 +30,13 @@ WAYS = {
 
 def sweep(setting: Setting) -> Section:
     """Prompts of some lengths before some numbers of texts, computed in three ways."""
+    keeping = constant("kWorthKeeping")
     section = Section(
         "When a prompt is shared",
-        f"""Whatever texts of a batch begin with is computed once a batch. The prompt is computed with the first
-        batch of a first call and kept for all that follow (`cpp/src/embedding/shared_prefix.cpp`), however short it
-        is. The native engine, {MODELS[KEY].title}, half depth: nothing shared; shared, in a first call; and in a
-        later call that finds what an earlier one kept. Milliseconds of a call, medians.""",
+        f"""Whatever texts of a batch begin with is computed once a batch. A prompt of {keeping} tokens or more
+        (`kWorthKeeping` in `{where("kWorthKeeping")}`) is computed apart from the texts, once, and kept. The native
+        engine, {MODELS[KEY].title}, half depth: nothing shared; shared, in a first call; and in a later call that
+        finds what an earlier one kept. Milliseconds of a call, medians.""",
     )
     setting.say("shared prompts")
     try:
@@ -57,11 +59,11 @@ def sweep(setting: Setting) -> Section:
     ]
     timings = setting.time(cases, N_ROUNDS)
     section.keep(timings)
-    table = Table("", ["tokens of the prompt", "texts", *WAYS], [], left=0)
+    table = Table("", ["tokens of the prompt", "texts", *WAYS, "computed apart?"], [], left=0)
     for length in lengths:
         for n in numbers:
             cells = [_milliseconds(timings[str(length), str(n), way]) for way in WAYS]
-            table.rows.append([str(length), str(n), *cells])
+            table.rows.append([str(length), str(n), *cells, "yes" if length >= keeping else "no"])
     section.tables.append(table)
     section.findings += _worth(timings, lengths, numbers, counter, texts)
     return section
@@ -90,10 +92,11 @@ def _worth(
     counter: _core.Embedder,
     texts: tuple[str, ...],
 ) -> list[str]:
-    """What a token costs, and what the first and the later calls with one text save."""
+    """What a decode of its own costs, in tokens of a batch: below that nothing is saved in a single call."""
+    keeping = constant("kWorthKeeping")
     alone, together, later = WAYS
-    most = max(numbers)
-    if len(lengths) < 2 or any(timing.trouble is not None for timing in timings.values()):
+    most, shared = max(numbers), [length for length in lengths if length >= keeping]
+    if not shared or len(lengths) < 2 or any(timing.trouble is not None for timing in timings.values()):
         return []
     n_tokens = sum(counter.count_tokens(text) for text in texts[:most])
     # Between the shortest and the longest prompt, so that what a call costs beside its tokens is not in it.
@@ -105,12 +108,14 @@ def _worth(
     per_token = slower / more_tokens
     extra = [
         timings[str(length), "1", together].median_wall - timings[str(length), "1", alone].median_wall
-        for length in lengths
+        for length in shared
     ]
-    longest = str(max(lengths))
-    saved = timings[longest, "1", alone].median_wall - timings[longest, "1", later].median_wall
+    saved = timings[str(shared[0]), "1", alone].median_wall - timings[str(shared[0]), "1", later].median_wall
     return [
         f"A token more in a call of {most} texts ({n_tokens} tokens without a prompt) takes {1000 * per_token:.2f} ms.",
-        f"""For a single text the first call takes {1000 * min(extra):.1f} to {1000 * max(extra):.1f} ms more than one
-        in which nothing is kept; a later call with a prompt of {longest} tokens saves {1000 * saved:.1f} ms.""",
+        f"""For a single text a prompt of {shared[0]} to {shared[-1]} tokens computed apart costs
+        {1000 * min(extra):.1f} to {1000 * max(extra):.1f} ms more than computed with it: as much as
+        {min(extra) / per_token:.0f} to {max(extra) / per_token:.0f} tokens in such a call.""",
+        f"A later call with one text saves {1000 * saved:.1f} ms by a prompt of {shared[0]} tokens that is kept"
+        f" (`kWorthKeeping` is {keeping}); the first call paid {1000 * extra[0]:.1f} ms for it.",
     ]

@@ -45,20 +45,23 @@ TEST_CASE("the common prefix leaves every text a token") {
     CHECK(fastplr::common_prefix(texts, kNoLimit) == 0);
 }
 
-TEST_CASE("a prompt is kept, whatever its length") {
-    CHECK(fastplr::shared_length(texts_of(1, 40, 0, 10), {}, kNoLimit, 512) == 40);
-    CHECK(fastplr::shared_length(texts_of(2, 1, 0, 10), {}, kNoLimit, 512) == 1);
-    CHECK(fastplr::shared_length(texts_of(500, 0, 0, 10), {}, kNoLimit, 512) == 0);
+TEST_CASE("a prompt is shared unless it is short, whatever the number of texts") {
+    for (const std::size_t n : {1, 2, 500}) {
+        CHECK(fastplr::shared_length(texts_of(n, 40, 0, 10), {}, kNoLimit, 512) == 40);
+        CHECK(fastplr::shared_length(texts_of(n, 16, 0, 10), {}, kNoLimit, 512) == 16);
+        CHECK(fastplr::shared_length(texts_of(n, 15, 0, 10), {}, kNoLimit, 512) == 0);
+        CHECK(fastplr::shared_length(texts_of(n, 0, 0, 10), {}, kNoLimit, 512) == 0);
+    }
 }
 
 TEST_CASE(
-    "what the texts have in common beyond the prompt is kept where further batches save more than the "
-    "prompt") {
+    "what the texts have in common beyond the prompt is shared where further batches save more than it") {
     // Ten tokens more for each of n * 5 / 100 further batches, against the prompt's 20.
     CHECK(fastplr::shared_length(texts_of(59, 20, 10, 5), {}, kNoLimit, 100) == 20);
     CHECK(fastplr::shared_length(texts_of(60, 20, 10, 5), {}, kNoLimit, 100) == 30);
     CHECK(fastplr::shared_length(texts_of(60, 20, 10, 5), {}, 25, 100) == 25);
-    CHECK(fastplr::shared_length(texts_of(20, 0, 10, 5), {}, kNoLimit, 100) == 10);
+    CHECK(fastplr::shared_length(texts_of(20, 0, 20, 5), {}, kNoLimit, 100) == 20);
+    CHECK(fastplr::shared_length(texts_of(20, 0, 10, 5), {}, kNoLimit, 100) == 0);
 }
 
 TEST_CASE("a known prefix is used again where it is nearly as long") {

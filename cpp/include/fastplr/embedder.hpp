@@ -55,8 +55,9 @@ struct EmbedderOptions {
     /// Threads; 0 means available_cores().
     int n_threads = 0;
     /// Compute the tokens that all texts of a call begin with, such as the prompt before the text, only once,
-    /// and keep them for the next call; and those that texts of one batch begin with, once a batch. Equal to computing them for every text up to the tolerance of
-    /// docs/numerics.md. Encoders and recurrent models never share.
+    /// and keep them for the next call; and those that texts of one batch begin with, once a batch. Equal to
+    /// computing them for every text up to the tolerance of docs/numerics.md. Encoders and recurrent models
+    /// never share.
     bool share_prefix = true;
 };
 

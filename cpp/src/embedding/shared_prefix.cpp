@@ -5,6 +5,10 @@
 namespace fastplr {
 namespace {
 
+// Texts of a batch share what they begin with anyway. A prefix is an extra decode, which costs as much as
+// some twenty tokens: a shorter one is not worth it. docs/tuning.md has the measurement.
+constexpr std::size_t kWorthKeeping = 16;
+
 bool begins_with(const std::vector<llama_token>& tokens, const std::vector<llama_token>& prefix) {
     return prefix.size() <= tokens.size() && std::equal(prefix.begin(), prefix.end(), tokens.begin());
 }
@@ -69,7 +73,8 @@ std::size_t shared_length(const std::vector<TokenizedText>& texts, const std::ve
     // Every batch after the first one computes again what is not kept. What is longer than the prompt helps
     // no later call, and costs it the prompt.
     const std::size_t further_batches = n_rest / n_batch;
-    const std::size_t wanted = (common - prompt) * further_batches > prompt ? common : prompt;
+    std::size_t wanted = (common - prompt) * further_batches > prompt ? common : prompt;
+    if (wanted < kWorthKeeping) wanted = 0;
 
     const bool usable = !known.empty() && known.size() <= common && begins_with(texts.front().tokens, known);
     if (!usable) return wanted;

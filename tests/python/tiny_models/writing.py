@@ -43,7 +43,7 @@ class TinyModel:
     architecture: str
     tensor_type: str
     shape: Shape
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary = field(repr=False)  # Hypothesis prints the arguments of a failed test
     decoder: Decoder | None
     tensors: dict[str, np.ndarray] = field(repr=False)
 
