@@ -1,20 +1,10 @@
-// The default number of threads: affinity and quota of this process.
+// The default number of threads: affinity (test_control_groups.cpp has the quotas).
 #include "check.hpp"
 #include "fastplr/available_cores.hpp"
 
 #if defined(__linux__)
 #include <sched.h>
 #endif
-
-TEST_CASE("a quota is rounded up, none is none") {
-    CHECK(fastplr::cores_of_cpu_max("200000 100000\n") == 2);
-    CHECK(fastplr::cores_of_cpu_max("150000 100000") == 2);
-    CHECK(fastplr::cores_of_cpu_max("10000 100000") == 1);
-    CHECK(fastplr::cores_of_cpu_max("max 100000\n") == 0);
-    CHECK(fastplr::cores_of_cpu_max("-1\n 100000\n") == 0);
-    CHECK(fastplr::cores_of_cpu_max("100000 0") == 0);
-    CHECK(fastplr::cores_of_cpu_max("") == 0);
-}
 
 TEST_CASE("at least one core") { CHECK(fastplr::available_cores() >= 1); }
 
