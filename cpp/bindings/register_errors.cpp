@@ -23,6 +23,8 @@ void translate(std::exception_ptr pointer) {
         raise("InputError", error.what());
     } catch (const fastplr::UnsupportedArchitecture& error) {
         raise("UnsupportedArchitecture", error.what());
+    } catch (const fastplr::ModelMemoryError& error) {
+        raise("ModelMemoryError", error.what());
     } catch (const fastplr::ModelError& error) {
         raise("ModelError", error.what());
     } catch (const fastplr::ClassifierFileError& error) {

@@ -208,8 +208,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 Unicode, or is longer than the context with ``on_long="error"``; layer, pooling or `out` not as
                 described; not as many texts as `out` has rows.
             UnsupportedArchitecture: The model does not give access to that layer.
-            ModelError, ContextMemoryError: The model cannot be loaded, its file changed during the run, or memory does
-                not suffice.
+            ModelError: The model cannot be loaded, or its file changed during the run.
+            ModelMemoryError, ContextMemoryError: Memory does not suffice for the weights, or for computing.
 
         Warns:
             TruncationWarning: Texts were cut.

@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakSet
 
 from fastplr import _core
-from fastplr.errors import ModelError
+from fastplr.errors import ModelError, ModelMemoryError
 from fastplr.model_store import ResolvedModel
 
 __all__ = ["clear_engines", "file_stamp", "get_engine", "note_if_not_shared"]
@@ -89,6 +89,7 @@ def get_engine(
 
     Raises:
         ModelError: Another file took its place, and as the native core raises it.
+        ModelMemoryError: Memory for its weights cannot be had, even without the other models that are kept.
         UnsupportedArchitecture, InputError: As the native core raises them.
     """
     model_key = (os.path.realpath(resolved.path), stamp, n_gpu_layers)
@@ -101,7 +102,7 @@ def get_engine(
             model = None  # what nobody computes with any more is let go before there is a second one
             _drop_model(model_key)
         if model is None:
-            model = _core.Model(os.fspath(resolved.path), n_gpu_layers=n_gpu_layers, max_layer=max_layer)
+            model = _load(os.fspath(resolved.path), n_gpu_layers=n_gpu_layers, max_layer=max_layer)
             if file_stamp(resolved.path) != stamp:
                 raise ModelError(f"the model file {str(resolved.path)!r} changed while it was being loaded")
             _models[model_key] = model
@@ -116,6 +117,17 @@ def get_engine(
                 _engines.popitem(last=False)
         _engines.move_to_end(engine_key)
         return engine
+
+
+def _load(path: str, *, n_gpu_layers: int, max_layer: int) -> _core.Model:
+    """The model, even where that takes the memory of those that are only kept in case they are asked for again."""
+    try:
+        return _core.Model(path, n_gpu_layers=n_gpu_layers, max_layer=max_layer)
+    except ModelMemoryError:
+        if not _models:
+            raise
+    clear_engines()
+    return _core.Model(path, n_gpu_layers=n_gpu_layers, max_layer=max_layer)
 
 
 def _reaches(model: _core.Model, layer: int) -> bool:

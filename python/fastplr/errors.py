@@ -13,6 +13,7 @@ __all__ = [
     "FastplrError",
     "InputError",
     "ModelError",
+    "ModelMemoryError",
     "ModelMismatch",
     "NotConverged",
     "TruncationWarning",
@@ -37,6 +38,10 @@ class UnsupportedArchitecture(ModelError):
     """A sound model file whose architecture has no hidden states that fastplr can reach."""
 
 
+class ModelMemoryError(ModelError, MemoryError):
+    """Memory for the weights of a model cannot be had; the message says how much they take."""
+
+
 class ClassifierFileError(FastplrError):
     """A classifier file that is missing, damaged, cut short or from a newer version."""
 
@@ -46,7 +51,10 @@ class ModelMismatch(FastplrError):
 
 
 class ContextMemoryError(FastplrError, MemoryError):
-    """The context could not be allocated; the message says the size asked for."""
+    """Memory for computing ran out; the message says the size asked for.
+
+    A smaller ``n_batch`` and shorter texts take less; the Embedder can be used again.
+    """
 
 
 class UnsupportedCPU(FastplrError, ImportError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_models import write_tiny_bert, write_tiny_llama
+from tiny_models import ARCHITECTURES, write_tiny, write_tiny_bert, write_tiny_llama
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOW_TO_BUILD = "no C++ tests are built; FASTPLR_BUILD_TESTS=ON pip install -e '.[test]' builds them"
@@ -41,7 +41,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
     written = {end: write_tiny_llama(folder / f"tiny{end}.gguf", **kind) for end, kind in decoders.items()}
     written["_BERT"] = write_tiny_bert(folder / "tiny_BERT.gguf")
-    return {f"FASTPLR_TEST_MODEL{end}": str(tiny.path) for end, tiny in written.items()}
+    every = folder / "every_architecture"
+    every.mkdir()
+    for architecture in ARCHITECTURES:
+        write_tiny(architecture, every / f"{architecture}.gguf")
+    return {"FASTPLR_TEST_MODELS": str(every)} | {
+        f"FASTPLR_TEST_MODEL{end}": str(tiny.path) for end, tiny in written.items()
+    }
 
 
 def test_the_cpp_tests_are_built() -> None:

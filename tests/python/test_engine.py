@@ -318,25 +318,6 @@ print(features().shape)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux counts it")
-def test_a_failed_assertion_of_ggml_is_an_error_and_the_process_lives(tiny_llama: TinyModel) -> None:
-    # 512 thread stacks do not fit the address space: ggml asserts that pthread_create() succeeds.
-    program = """
-want = features()
-in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (in_use + (100 << 20), resource.RLIM_INFINITY))
-try:
-    Embedder(sys.argv[1], n_threads=512).embed(["a film"])
-except fastplr.FastplrError as error:
-    print(type(error).__name__, "GGML_ASSERT" in str(error))
-print(right(features(), want))
-os._exit(0)
-"""
-    kind, outcome = run_program(PREAMBLE + program, tiny_llama.path).split("\n")
-    assert kind in ("ModelError True", "ContextMemoryError True")
-    assert outcome == "True"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux counts it")
 def test_a_context_that_does_not_fit_in_memory_is_our_error_and_says_the_size(tiny_llama: TinyModel) -> None:
     program = """
 want = features()

@@ -31,6 +31,12 @@ class UnsupportedArchitecture : public ModelError {
     using ModelError::ModelError;
 };
 
+/// Memory for the weights of a model cannot be had; the message says how much they take.
+class ModelMemoryError : public ModelError {
+  public:
+    using ModelError::ModelError;
+};
+
 /// A classifier file that is missing, damaged, cut short, or from a newer version.
 class ClassifierFileError : public Error {
   public:
@@ -43,7 +49,8 @@ class ModelMismatch : public Error {
     using Error::Error;
 };
 
-/// The context (KV cache and compute buffers) could not be allocated; the message says the size asked for.
+/// Memory for computing ran out: the context (KV cache and compute buffers) could not be allocated, or what a
+/// batch needs beside it. The message says the size asked for. The embedder can be used again, for less.
 class ContextMemoryError : public Error {
   public:
     using Error::Error;

@@ -29,7 +29,9 @@ struct ModelOptions {
 class Model {
   public:
     /// Checks the file with fastplr's own reader, then loads it.
-    /// Throws ModelError (missing, damaged, not loadable), UnsupportedArchitecture, InputError (options).
+    /// Throws ModelError (missing, damaged, not loadable), UnsupportedArchitecture, InputError (options),
+    /// ModelMemoryError: before anything is read where the weights cannot fit, on a CPU, in what the machine,
+    /// the process's control groups (Linux) and RLIMIT_AS allow; and where allocating them fails.
     static std::shared_ptr<const Model> load(const std::string& path, const ModelOptions& options = {});
 
     ~Model();
@@ -59,6 +61,7 @@ class Model {
 
   private:
     explicit Model(std::unique_ptr<Native> native);
+    static std::unique_ptr<Native> load_native(const std::string& path, const ModelOptions& options);
     std::unique_ptr<Native> native_;
 };
 

@@ -2,49 +2,39 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
+#include <new>
 #include <string>
 
+#include "available_memory.hpp"
 #include "llama-model.h"
 #include "model/llama_log.hpp"
-
-#if defined(__unix__) || defined(__APPLE__)
-#include <unistd.h>
-#endif
 
 namespace fastplr {
 namespace {
 
-// Bytes that a context of this shape needs at the least: keys and values in float16; for T5 the relative
-// attention bias and the attention itself, in float32 for each pair of tokens.
+constexpr int32_t kAllocationFailed = -2;  // of llama_decode()
+
+// Bytes that a context of this shape needs at the least: one state of every token in float32; keys and values
+// in float16; for T5 the relative attention bias and the attention itself, in float32 for each pair of
+// tokens.
 double bytes_needed(const Model& model, const ContextShape& shape) {
     const llama_model* llama = model.native().llama.get();
-    if (model.native().pair_bias) {
-        const auto n_batch = static_cast<double>(shape.n_batch);
-        return 8.0 * llama->hparams.n_head() * n_batch * n_batch;
-    }
-    double per_token = 0;
+    const auto n_batch = static_cast<double>(shape.n_batch);
+    double n_bytes = 4.0 * model.n_embd() * n_batch;
+    if (model.native().pair_bias) n_bytes += 8.0 * llama->hparams.n_head() * n_batch * n_batch;
     if (!model.is_encoder()) {
+        double per_token = 0;
         for (int layer = 0; layer < llama_model_n_layer(llama); ++layer) {
             const auto il = static_cast<uint32_t>(layer);
             per_token += 2.0 * (llama->hparams.n_embd_k_gqa(il) + llama->hparams.n_embd_v_gqa(il));
         }
+        n_bytes += per_token * static_cast<double>(shape.n_ctx);
     }
-    return per_token * static_cast<double>(shape.n_ctx);
+    return n_bytes;
 }
 
-double physical_memory() {
-#if defined(__unix__) || defined(__APPLE__)
-    return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
-#else
-    return 1e18;
-#endif
-}
-
-std::string described(const Model& model, const ContextShape& shape) {
-    char size[32];
-    std::snprintf(size, sizeof size, "%.1f MB", bytes_needed(model, shape) / 1e6);
-    return std::string(size) + " or more for n_ctx " + std::to_string(shape.n_ctx) + " and n_batch " +
+std::string described(const ContextShape& shape) {
+    return "a context for n_ctx " + std::to_string(shape.n_ctx) + " and n_batch " +
            std::to_string(shape.n_batch);
 }
 
@@ -55,69 +45,94 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
       model_(model),
       capture_(capture),
       max_texts_(model.native().recurrent ? 1 : std::min(shape.n_batch, kMaxTextsPerBatch)) {
-    if (bytes_needed(model, shape) > physical_memory()) {
-        throw ContextMemoryError("a context needs " + described(model, shape) +
-                                 ", more than this machine has");
+    // An accelerator has memory of its own.
+    if (!model.uses_accelerator()) {
+        check_memory<ContextMemoryError>(described(shape), bytes_needed(model, shape));
     }
     const NativeGuard guard;
+    try {
+        create(n_threads);
+    } catch (const std::bad_alloc&) {
+        throw_out_of_memory("", guard);
+    }
+    if (context_ && pool_) {
+        capture.check_graph(model.info().architecture);
+        return;
+    }
+    if (context_) {
+        throw ContextMemoryError("a pool of " + std::to_string(n_threads) +
+                                 " threads could not be created: " + guard.errors());
+    }
+    if (guard.out_of_memory()) throw_out_of_memory("", guard);
+    throw ModelError(described(shape) + " could not be created: " + guard.errors());
+}
+
+void Context::throw_out_of_memory(const std::string& what, const NativeGuard& guard) const {
+    throw ContextMemoryError("memory for " + what + described(shape_) + ", " +
+                             megabytes(bytes_needed(model_, shape_)) + " or more, could not be allocated (" +
+                             guard.errors() + ")");
+}
+
+void Context::create(int n_threads) {
     llama_context_params params = llama_context_default_params();
-    params.n_ctx = static_cast<uint32_t>(shape.n_ctx);
-    params.n_batch = static_cast<uint32_t>(shape.n_batch);
-    params.n_ubatch = static_cast<uint32_t>(shape.n_batch);
+    params.n_ctx = static_cast<uint32_t>(shape_.n_ctx);
+    params.n_batch = static_cast<uint32_t>(shape_.n_batch);
+    params.n_ubatch = static_cast<uint32_t>(shape_.n_batch);
     params.n_seq_max = static_cast<uint32_t>(max_texts_);
     params.kv_unified = true;
     // A sliding-window cache of its own size would forget while a long text is fed in pieces, or texts
     // continue from a shared prefix.
     params.swa_full = true;
-    params.n_outputs_max = static_cast<uint32_t>(shape.n_batch);
-    params.embeddings = model.is_encoder();
+    params.n_outputs_max = static_cast<uint32_t>(shape_.n_batch);
+    params.embeddings = model_.is_encoder();
     params.n_threads = n_threads;
     params.n_threads_batch = n_threads;
     params.no_perf = true;
     params.cb_eval = LayerCapture::on_eval;
-    params.cb_eval_user_data = &capture;
+    params.cb_eval_user_data = &capture_;
     params.cb_cut = LayerCapture::on_graph;
-    params.cb_cut_user_data = &capture;
-    context_.reset(llama_init_from_model(const_cast<llama_model*>(model.native().llama.get()), params));
-    if (!context_) {
-        throw ContextMemoryError("a context could not be created (" + described(model, shape) +
-                                 "): " + guard.errors());
-    }
-    capture.check_graph(model.info().architecture);
+    params.cb_cut_user_data = &capture_;
+    batch_.emplace(shape_.n_batch, max_texts_);
+    context_.reset(llama_init_from_model(const_cast<llama_model*>(model_.native().llama.get()), params));
+    if (!context_) return;
     ggml_threadpool_params pool_params = ggml_threadpool_params_default(n_threads);
     pool_params.poll = 0;  // between batches a thread sleeps: it would burn a core that others could use
     pool_.reset(ggml_threadpool_new(&pool_params));
-    if (!pool_)
-        throw ContextMemoryError("a pool of " + std::to_string(n_threads) + " threads could not be created");
+    if (!pool_) return;
     llama_attach_threadpool(context_.get(), pool_.get(), pool_.get());
     use_long_rope(false);
-    batch_ = llama_batch_init(static_cast<int32_t>(shape.n_batch), 0, static_cast<int32_t>(max_texts_));
-}
-
-Context::~Context() {
-    if (batch_.token != nullptr) llama_batch_free(batch_);
 }
 
 void Context::add_tokens(const std::vector<Piece>& pieces, std::size_t piece, std::size_t first_position) {
+    llama_batch& batch = batch_->view;
     for (std::size_t t = pieces[piece].n_shared; t < pieces[piece].tokens.size; ++t) {
-        const int32_t n = batch_.n_tokens++;
-        batch_.token[n] = pieces[piece].tokens.tokens[t];
-        batch_.pos[n] = static_cast<llama_pos>(first_position + t);
-        batch_.logits[n] = 1;  // the last block keeps the rows of outputs only
-        batch_.n_seq_id[n] = 0;
+        const int32_t n = batch.n_tokens++;
+        batch.token[n] = pieces[piece].tokens.tokens[t];
+        batch.pos[n] = static_cast<llama_pos>(first_position + t);
+        batch.logits[n] = 1;  // the last block keeps the rows of outputs only
+        batch.n_seq_id[n] = 0;
         for (std::size_t s = piece; s == piece || (s < pieces.size() && pieces[s].n_shared > t); ++s) {
-            batch_.seq_id[n][batch_.n_seq_id[n]++] = static_cast<llama_seq_id>(s);
+            batch.seq_id[n][batch.n_seq_id[n]++] = static_cast<llama_seq_id>(s);
         }
     }
 }
 
 void Context::decode(const std::vector<Piece>& pieces, std::size_t first_position) {
-    batch_.n_tokens = 0;
+    llama_batch& batch = batch_->view;
+    batch.n_tokens = 0;
     for (std::size_t s = 0; s < pieces.size(); ++s) add_tokens(pieces, s, first_position);
     const NativeGuard guard;
-    const int32_t status = llama_decode(context_.get(), batch_);
+    int32_t status = 0;
+    try {
+        status = llama_decode(context_.get(), batch);
+    } catch (const std::bad_alloc&) {
+        status = kAllocationFailed;
+    }
+    if (status == kAllocationFailed) {
+        throw_out_of_memory("a batch of " + std::to_string(batch.n_tokens) + " tokens in ", guard);
+    }
     if (status != 0) {
-        throw ModelError("llama.cpp could not compute a batch of " + std::to_string(batch_.n_tokens) +
+        throw ModelError("llama.cpp could not compute a batch of " + std::to_string(batch.n_tokens) +
                          " tokens (status " + std::to_string(status) + "): " + guard.errors());
     }
     capture_.finish(model_.info().architecture);
@@ -148,7 +163,6 @@ void Context::share_first_sequence() {
 void Context::abandon() {
     (void)context_.release();
     (void)pool_.release();
-    batch_ = llama_batch{};
 }
 
 }  // namespace fastplr

@@ -3,11 +3,15 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "embedding/batches.hpp"
 #include "embedding/layer_capture.hpp"
+#include "embedding/token_batch.hpp"
 #include "ggml-cpu.h"
+#include "model/llama_log.hpp"
 #include "model/native.hpp"
 
 namespace fastplr {
@@ -34,9 +38,9 @@ struct Piece {
 
 class Context {
   public:
-    /// Throws ContextMemoryError, naming the size asked for.
+    /// Throws ContextMemoryError, naming the size asked for, before anything is allocated where it cannot
+    /// fit; UnsupportedArchitecture, ModelError.
     Context(const Model& model, const ContextShape& shape, int n_threads, LayerCapture& capture);
-    ~Context();
     Context(const Context&) = delete;
     Context& operator=(const Context&) = delete;
 
@@ -47,7 +51,8 @@ class Context {
 
     /// Runs the pieces as sequences 0, 1, ... of one batch, all from position `first_position` on. Tokens
     /// that are not shared are at most n_batch; the rows of the captured tensors are theirs, in the order of
-    /// the pieces. Throws ModelError, UnsupportedArchitecture.
+    /// the pieces. Throws ModelError, UnsupportedArchitecture, ContextMemoryError, after which
+    /// the context is not to be used again.
     void decode(const std::vector<Piece>& pieces, std::size_t first_position);
 
     /// Forgets all sequences from `position` on.
@@ -72,6 +77,10 @@ class Context {
         void operator()(ggml_threadpool* pool) const { ggml_threadpool_free(pool); }
     };
 
+    void create(int n_threads);  ///< leaves context_ or pool_ empty where llama.cpp does not give one
+    void add_tokens(const std::vector<Piece>& pieces, std::size_t piece, std::size_t first_position);
+    [[noreturn]] void throw_out_of_memory(const std::string& what, const NativeGuard& guard) const;
+
     ContextShape shape_;
     const Model& model_;
     LayerCapture& capture_;
@@ -79,9 +88,7 @@ class Context {
     // Order matters: the context is freed before the pool that it uses.
     std::unique_ptr<ggml_threadpool, ThreadpoolDeleter> pool_;
     std::unique_ptr<llama_context, ContextDeleter> context_;
-    void add_tokens(const std::vector<Piece>& pieces, std::size_t piece, std::size_t first_position);
-
-    llama_batch batch_{};
+    std::optional<TokenBatch> batch_;
 };
 
 }  // namespace fastplr

@@ -374,7 +374,7 @@ std::size_t Embedder::count_tokens(const std::string& text, const Prompt& prompt
 }
 
 EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRequest& caller_request,
-                            float* out) {
+                            float* out) try {
     Impl& impl = *impl_;
     check_request(caller_request, *impl.model);
     EmbedRequest request = caller_request;
@@ -425,6 +425,9 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
     }
     result.n_computed = impl.n_computed;
     return result;
+} catch (const std::bad_alloc&) {
+    throw ContextMemoryError("memory for the tokens and sums of some of " + std::to_string(texts.size()) +
+                             " texts could not be allocated");
 }
 
 }  // namespace fastplr

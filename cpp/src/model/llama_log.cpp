@@ -1,8 +1,12 @@
 #include "model/llama_log.hpp"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <deque>
 #include <mutex>
+#include <new>
+#include <string_view>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -37,8 +41,29 @@ Sink& sink() {
 
 thread_local int guard_depth = 0;
 thread_local std::string guard_errors;
+thread_local bool guard_out_of_memory = false;
 
-void on_log(ggml_log_level level, const char* text, void*) {
+constexpr std::string_view kAbortOutOfMemory = "out of memory";  // of our patch 0007
+
+// What llama.cpp and ggml, as pinned, say where memory cannot be had.
+constexpr std::array<std::string_view, 6> kOutOfMemory{"bad_alloc",           "failed to allocate",
+                                                       "failed to reserve",   "unable to allocate",
+                                                       "insufficient memory", kAbortOutOfMemory};
+
+bool note_out_of_memory(std::string_view line) {
+    const bool says_so = std::any_of(kOutOfMemory.begin(), kOutOfMemory.end(), [&](std::string_view words) {
+        return line.find(words) != std::string_view::npos;
+    });
+    guard_out_of_memory = guard_out_of_memory || says_so;
+    return says_so;
+}
+
+void keep_error(std::string_view line) {
+    if (!guard_errors.empty()) guard_errors += "; ";
+    guard_errors += line;
+}
+
+void keep_line(ggml_log_level level, const char* text) {
     Sink& out = sink();
     std::string line(text);
     while (!line.empty() && line.back() == '\n') line.pop_back();
@@ -47,17 +72,29 @@ void on_log(ggml_log_level level, const char* text, void*) {
     const int known = level == GGML_LOG_LEVEL_CONT ? out.last_level : static_cast<int>(level);
     out.last_level = known;
     if (known >= GGML_LOG_LEVEL_ERROR && guard_depth > 0) {
-        if (!guard_errors.empty()) guard_errors += "; ";
-        guard_errors += line;
+        keep_error(line);
     }
     if (known < out.level.load(std::memory_order_relaxed)) return;
     out.lines.push_back({known, std::move(line)});
     if (out.lines.size() > kMaxLines) out.lines.pop_front();
 }
 
+// Called by C code that has something to free: no exception may pass, and a line is not worth one.
+void on_log(ggml_log_level level, const char* text, void*) {
+    if (level == GGML_LOG_LEVEL_ERROR && guard_depth > 0) note_out_of_memory(text);
+    try {
+        keep_line(level, text);
+    } catch (const std::bad_alloc&) {
+    }
+}
+
 void on_abort(const char* message) {
     // On a thread of ggml's pool there is nobody to catch: ggml then ends the process as it always did.
-    if (guard_depth > 0) throw ModelError(std::string("llama.cpp refused: ") + message);
+    if (guard_depth == 0) return;
+    if (!note_out_of_memory(message)) throw ModelError(std::string("llama.cpp refused: ") + message);
+    const std::string_view line(message);
+    keep_error(line.substr(std::min(line.find(kAbortOutOfMemory), line.size())));  // where it was is not told
+    throw std::bad_alloc();
 }
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -100,7 +137,9 @@ std::vector<LogLine> drain_log() {
 }
 
 NativeGuard::NativeGuard() {
-    if (guard_depth++ == 0) guard_errors.clear();
+    if (guard_depth++ > 0) return;
+    guard_errors.clear();
+    guard_out_of_memory = false;
 }
 
 NativeGuard::~NativeGuard() { --guard_depth; }
@@ -108,5 +147,7 @@ NativeGuard::~NativeGuard() { --guard_depth; }
 std::string NativeGuard::errors() const {
     return guard_errors.empty() ? "no further reason given" : guard_errors;
 }
+
+bool NativeGuard::out_of_memory() const { return guard_out_of_memory; }
 
 }  // namespace fastplr

@@ -21,8 +21,9 @@ void set_log_level(int level);
 /// Takes the lines kept since the last call, oldest first; at most 1000 are kept.
 std::vector<LogLine> drain_log();
 
-/// While one lives, on this thread: a failed GGML_ASSERT throws ModelError instead of ending the process, and
-/// the error lines of llama.cpp are collected for the message of our own exception.
+/// While one lives, on this thread: a failed GGML_ASSERT throws ModelError instead of ending the process,
+/// memory that ggml cannot do without std::bad_alloc; and the error lines of llama.cpp are collected for the
+/// message of our own exception.
 class NativeGuard {
   public:
     NativeGuard();
@@ -32,6 +33,10 @@ class NativeGuard {
 
     /// The error lines so far, joined by "; "; "no further reason given" where there were none.
     std::string errors() const;
+
+    /// Whether any of them says that memory ran out: llama.cpp reports it in no other way where it has caught
+    /// the exception.
+    bool out_of_memory() const;
 };
 
 }  // namespace fastplr

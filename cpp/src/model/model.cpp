@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 
+#include "available_memory.hpp"
 #include "llama-arch.h"
 #include "llama-model.h"
 #include "model/architecture_rules.hpp"
+#include "model/file_cursor.hpp"
 #include "model/llama_log.hpp"
 #include "model/native.hpp"
+#include "model/weight_bytes.hpp"
 
 namespace fastplr {
 namespace {
@@ -37,15 +41,32 @@ void check_architecture(const ModelInfo& info) {
     }
 }
 
+// Weights go to memory of this machine. Throws ModelMemoryError.
+void check_weights_fit(const gguf::File& file, const ModelInfo& info, std::uint64_t n_blocks) {
+    const std::string subject =
+        n_blocks < info.n_layers ? "the first " + std::to_string(n_blocks) + " blocks of it" : "it";
+    check_memory<ModelMemoryError>(model_file_message(info.path, "loading " + subject),
+                                   static_cast<double>(weight_bytes(file, info, n_blocks)));
+}
+
 }  // namespace
 
 Model::Model(std::unique_ptr<Native> native) : native_(std::move(native)) {}
 Model::~Model() = default;
 
 std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOptions& options) {
+    try {
+        return std::shared_ptr<const Model>(new Model(load_native(path, options)));
+    } catch (const std::bad_alloc&) {
+        throw ModelMemoryError(model_file_message(path, "memory ran out while it was loaded"));
+    }
+}
+
+std::unique_ptr<Model::Native> Model::load_native(const std::string& path, const ModelOptions& options) {
     initialise_llama();
     auto native = std::make_unique<Native>();
-    native->info = read_model_info(path);
+    const gguf::File file = gguf::open(path);
+    native->info = model_info_of(file);
     check_architecture(native->info);
     native->accelerated = options.n_gpu_layers != 0;
     if (native->accelerated && !accelerator_available()) {
@@ -60,6 +81,10 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     }
     const bool partial = options.max_layer != kAllLayers && options.max_layer < n_blocks &&
                          contains(kLoadsFirstBlocks, native->info.architecture);
+    const int n_loaded = partial ? std::max(options.max_layer, 1) : n_blocks;
+    if (!native->accelerated) {
+        check_weights_fit(file, native->info, static_cast<std::uint64_t>(n_loaded));
+    }
 
     const NativeGuard guard;
     LoadProgress progress{options.on_progress, nullptr};
@@ -67,14 +92,23 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     params.n_gpu_layers = options.n_gpu_layers;
     // A mapped file that somebody overwrites takes the process with it.
     params.load_mode = LLAMA_LOAD_MODE_NONE;
+    params.lazy_mode = LLAMA_LAZY_MODE_OFF;
     params.no_head = true;
     params.encoder_only = true;
-    if (partial) params.n_layer_load = std::max(options.max_layer, 1);
+    if (partial) params.n_layer_load = n_loaded;
     params.progress_callback = on_load_progress;
     params.progress_callback_user_data = &progress;
     native->llama.reset(llama_model_load_from_file(path.c_str(), params));
     if (progress.error) std::rethrow_exception(progress.error);
-    if (!native->llama) throw ModelError("model file '" + path + "' could not be loaded: " + guard.errors());
+    if (!native->llama) {
+        if (guard.out_of_memory()) {
+            const auto n_bytes = weight_bytes(file, native->info, static_cast<std::uint64_t>(n_loaded));
+            throw ModelMemoryError(model_file_message(
+                path, "memory for its weights, " + megabytes(static_cast<double>(n_bytes)) +
+                          ", could not be allocated: " + guard.errors()));
+        }
+        throw ModelError("model file '" + path + "' could not be loaded: " + guard.errors());
+    }
 
     const llama_model* llama = native->llama.get();
     native->n_layers = partial ? n_blocks : llama_model_n_layer(llama);
@@ -87,7 +121,7 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     }
     // T5's attention is causal in its decoder, which is not loaded.
     native->encoder = !llama->hparams.causal_attn || llama_model_has_encoder(llama);
-    return std::shared_ptr<const Model>(new Model(std::move(native)));
+    return native;
 }
 
 const ModelInfo& Model::info() const { return native_->info; }

@@ -47,15 +47,6 @@ void check_type(const gguf::File& file, const gguf::Tensor& tensor) {
     }
 }
 
-/// The block number of "blk.17.attn_q.weight" where the prefix is "blk."; -1 for tensors outside of blocks.
-std::int64_t block_of(std::string_view name, std::string_view prefix) {
-    if (!name.starts_with(prefix)) return -1;
-    std::int64_t block = -1;
-    const char* end = name.data() + name.size();
-    const auto [stop, error] = std::from_chars(name.data() + prefix.size(), end, block);
-    return error == std::errc() && stop != end && *stop == '.' ? block : -1;
-}
-
 void check_blocks(const gguf::File& file, const std::string& architecture) {
     const std::uint64_t n_layers = file.find_unsigned(architecture + ".block_count").value_or(0);
     const bool t5 = contains(kT5, architecture);
@@ -85,6 +76,14 @@ void check_blocks(const gguf::File& file, const std::string& architecture) {
 }
 
 }  // namespace
+
+std::int64_t block_of(std::string_view name, std::string_view prefix) {
+    if (!name.starts_with(prefix)) return -1;
+    std::int64_t block = -1;
+    const char* end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(name.data() + prefix.size(), end, block);
+    return error == std::errc() && stop != end && *stop == '.' ? block : -1;
+}
 
 std::string require_architecture(const gguf::File& file) {
     const auto architecture = file.find_string("general.architecture");

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "model/gguf_reader.hpp"
 
@@ -26,6 +27,9 @@ void check_hyperparameters(const gguf::File& file, const std::string& architectu
 
 /// Tokens, scores, token types, merges, special tokens. Returns the number of tokens.
 std::uint64_t check_vocabulary(const gguf::File& file);
+
+/// The block number of "blk.17.attn_q.weight" where the prefix is "blk."; -1 for tensors outside of blocks.
+std::int64_t block_of(std::string_view tensor_name, std::string_view prefix);
 
 /// Token embedding, blocks, tensor types that the CPU can compute with, alignment of the data.
 void check_tensors(const gguf::File& file, const std::string& architecture, std::uint64_t n_vocab);

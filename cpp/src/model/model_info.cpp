@@ -9,6 +9,7 @@
 #include "model/gguf_reader.hpp"
 #include "model/model_checks.hpp"
 #include "model/printable.hpp"
+#include "model/weight_bytes.hpp"
 
 namespace fastplr {
 
@@ -97,12 +98,13 @@ std::string quantization(const gguf::File& file) {
 
 }  // namespace
 
-ModelInfo read_model_info(const std::string& path) {
-    const gguf::File file = gguf::open(path);
+ModelInfo read_model_info(const std::string& path) { return model_info_of(gguf::open(path)); }
+
+ModelInfo model_info_of(const gguf::File& file) {
     check_model(file);
 
     ModelInfo info;
-    info.path = path;
+    info.path = file.path;
     info.file_size = file.file_size;
     info.architecture = valid_utf8(require_architecture(file));
     info.name = text_at(file, "general.name");
