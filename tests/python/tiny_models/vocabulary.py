@@ -41,10 +41,11 @@ in the spring of hope and in the winter of the year.
 
 # SentencePiece's visible space; in a WordPiece vocabulary llama.cpp marks the start of a word with it.
 SPACE = "\u2581"
-NORMAL, UNKNOWN, CONTROL, BYTE = (
+NORMAL, UNKNOWN, CONTROL, UNUSED, BYTE = (
     int(gguf.TokenType.NORMAL),
     int(gguf.TokenType.UNKNOWN),
     int(gguf.TokenType.CONTROL),
+    int(gguf.TokenType.UNUSED),
     int(gguf.TokenType.BYTE),
 )
 
@@ -69,6 +70,17 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def with_unused(self, n_unused: int) -> Vocabulary:
+        """The same vocabulary with ``n_unused`` more tokens at its end that no text has, as Gemma's."""
+        names = [f"<unused{i}>" for i in range(n_unused)]
+        return replace(
+            self,
+            tokens=self.tokens + names,
+            types=self.types + [UNUSED] * n_unused,
+            pieces=self.pieces + [name.encode() for name in names],
+            scores=None if self.scores is None else self.scores + [0.0] * n_unused,
+        )
 
     def add_to(self, writer: gguf.GGUFWriter) -> None:
         """Writes every ``tokenizer.ggml.*`` key."""

@@ -77,6 +77,7 @@ def write_tiny_llama(
     without_bytes: bytes = b"",
     tied: bool | None = None,
     n_ctx_original: int = 0,
+    n_unused: int = 0,
 ) -> TinyModel:
     """Writes a decoder of random weights, llama unless told otherwise.
 
@@ -92,6 +93,7 @@ def write_tiny_llama(
         without_bytes: bytes that no token of a ``bpe`` vocabulary stands for.
         tied: whether the output head is the embedding matrix. Default: what the architecture does.
         n_ctx_original: gives a ``phi3`` two sets of rotary factors (longrope), the long one for texts of more tokens.
+        n_unused: tokens that no text has, at the end of the vocabulary, to make it large.
     """
     decoder = DECODERS["llama" if architecture in UNUSABLE else architecture]
     decoder = replace(decoder, tied=decoder.tied if tied is None else tied)
@@ -99,6 +101,7 @@ def write_tiny_llama(
     vocabulary = make() if add_bos is None else make(add_bos=add_bos)
     if without_bytes:
         vocabulary = vocabulary.without_bytes(without_bytes)
+    vocabulary = vocabulary.with_unused(n_unused)
     shape = Shape(
         *(len(vocabulary), n_embd, n_layer, n_head, n_head_kv, n_ff, n_ctx),
         n_ctx_original=n_ctx_original,
