@@ -97,12 +97,13 @@ def get_engine(
     with _lock:
         _set_log_level()
         model = _models.get(model_key)
+        depth = max_layer
         if model is not None and not _reaches(model, max_layer):
-            max_layer = _with_headroom(max_layer, model)
+            depth = _with_headroom(max_layer, model)
             model = None  # what nobody computes with any more is let go before there is a second one
             _drop_model(model_key)
         if model is None:
-            model = _load(os.fspath(resolved.path), n_gpu_layers=n_gpu_layers, max_layer=max_layer)
+            model = _load(os.fspath(resolved.path), n_gpu_layers=n_gpu_layers, max_layer=depth, wanted=max_layer)
             if file_stamp(resolved.path) != stamp:
                 raise ModelError(f"the model file {str(resolved.path)!r} changed while it was being loaded")
             _models[model_key] = model
@@ -119,15 +120,18 @@ def get_engine(
         return engine
 
 
-def _load(path: str, *, n_gpu_layers: int, max_layer: int) -> _core.Model:
-    """The model, even where that takes the memory of those that are only kept in case they are asked for again."""
-    try:
-        return _core.Model(path, n_gpu_layers=n_gpu_layers, max_layer=max_layer)
-    except ModelMemoryError:
-        if not _models:
-            raise
+def _load(path: str, *, n_gpu_layers: int, max_layer: int, wanted: int) -> _core.Model:
+    """The model up to `max_layer`; up to `wanted` where memory is short, even if that takes the place of models that
+    are only kept in case they are asked for again.
+    """
+    for depth in dict.fromkeys([max_layer, wanted]):
+        try:
+            return _core.Model(path, n_gpu_layers=n_gpu_layers, max_layer=depth)
+        except ModelMemoryError:
+            if depth == wanted and not _models:
+                raise
     clear_engines()
-    return _core.Model(path, n_gpu_layers=n_gpu_layers, max_layer=max_layer)
+    return _core.Model(path, n_gpu_layers=n_gpu_layers, max_layer=wanted)
 
 
 def _reaches(model: _core.Model, layer: int) -> bool:

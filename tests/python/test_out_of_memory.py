@@ -136,6 +136,20 @@ except fastplr.ModelMemoryError as error:
     assert run(program, wide.path, other) == ["1 (1, 512)", "1", "True True True"]
 
 
+def test_a_model_is_loaded_no_deeper_than_memory_allows(wide: TinyModel) -> None:
+    # A later load takes twice as many blocks as there were; where these do not fit, those that are wanted.
+    program = """
+depths = []
+for layer, left in ((2, None), (3, 8 << 20), (4, 8 << 20)):
+    leave(left)  # and what the load before took is free again: 5.3 MB for each block
+    Embedder(sys.argv[1], layer=layer, n_threads=1).fit()
+    (model,) = engine._models.values()
+    depths.append(model.max_layer)
+print(depths)
+"""
+    assert run(program, wide.path) == ["[2, 3, 4]"]
+
+
 def test_threads_that_cannot_be_had_are_our_error_and_leave_nothing_behind(tiny_llama: TinyModel) -> None:
     # The stacks of 512 threads do not fit; those of the threads that were there already must be given back.
     program = """
