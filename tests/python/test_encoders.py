@@ -84,6 +84,15 @@ def test_texts_side_by_side_and_one_longer_than_a_batch(tmp_path: Path, architec
     assert_all_layers_are_right(write_tiny_bert(tmp_path / "model.gguf", architecture=architecture), TEXTS, 16)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "none"])
+@pytest.mark.parametrize("n_words", [508, 511, 600])
+def test_a_text_of_any_length_whatever_pooling_the_file_names(tmp_path: Path, n_words: int, pooling: str) -> None:
+    tiny = write_tiny_bert(tmp_path / "model.gguf", n_ctx=1024, pooling=pooling)
+    text = "the film " * (n_words // 2) + "a" * (n_words % 2)
+    assert len(tiny.tokenize(text)) == n_words + 2
+    assert_all_layers_are_right(tiny, [text, "a film"])
+
+
 @pytest.mark.parametrize("architecture", BERTS)
 def test_quantised_weights(tmp_path: Path, architecture: str) -> None:
     # Matrices of 32 columns and more in every form that the architecture has, experts too.
@@ -112,6 +121,15 @@ def test_a_fused_matrix_has_as_many_keys_as_queries(tmp_path: Path, architecture
     path = tmp_path / "model.gguf"
     write_tiny_bert(path, architecture=architecture, change=key(architecture, "attention.head_count_kv", 2))
     with pytest.raises(ModelError, match="expected as many key-value heads as heads"):
+        load(path)
+
+
+@pytest.mark.parametrize("architecture", BERTS)
+@pytest.mark.parametrize(("value", "found"), [(None, "missing"), (True, "true"), (1, "no bool")])
+def test_an_encoder_that_is_said_to_be_causal(tmp_path: Path, architecture: str, value: object, found: str) -> None:
+    path = tmp_path / "model.gguf"
+    write_tiny_bert(path, architecture=architecture, change=key(architecture, "attention.causal", value))
+    with pytest.raises(ModelError, match=rf"{architecture}.attention.causal' is {found}; expected false"):
         load(path)
 
 

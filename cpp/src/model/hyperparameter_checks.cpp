@@ -225,6 +225,18 @@ void check_sliding_window(const Hyperparameters& h) {
     }
 }
 
+/// Without a cache nothing is kept of the tokens before, which causal models are computed from piece by
+/// piece.
+void check_not_causal(const Hyperparameters& h) {
+    const gguf::Scalar* scalar = h.file().find_scalar(h.key("attention.causal"));
+    const bool* causal = scalar == nullptr ? nullptr : std::get_if<bool>(scalar);
+    if (causal == nullptr || *causal) {
+        const char* found = scalar == nullptr ? "missing" : causal == nullptr ? "no bool" : "true";
+        h.file().fail(quoted(h.key("attention.causal")) + " is " + found +
+                      "; expected false, since every token of an encoder reads the whole text");
+    }
+}
+
 void check_rope(const Hyperparameters& h) {
     const gguf::File& file = h.file();
     if (const auto type = file.find_string(h.key("rope.scaling.type"))) {
@@ -289,6 +301,7 @@ void check_hyperparameters(const gguf::File& file, const std::string& architectu
     h.optional("rope.scaling.original_context_length", 1, kMaxContext, 1);
     check_experts(h, n_layers);
     check_heads(h, architecture, n_layers, n_embd);
+    if (contains(kBerts, architecture)) check_not_causal(h);
     if (contains(kT5, architecture)) check_relative_attention(h);
     check_rope(h);
     check_floats(file, architecture);
