@@ -5,8 +5,7 @@
 Every process embeds the demonstration messages again and again for some seconds, with as many threads as one alone
 would take (default: the cores of this machine). Printed: texts a second of one process alone, of two at once together,
 and their ratio; 1 is what the cores can give. A thread that waits by spinning takes the time that the thread it waits
-for would need, and the ratio falls far below (to repeat that: check out a commit without
-third_party/llama.cpp/patches/0001-barrier-sleeps.patch, build, run this file).
+for would need, and the ratio falls far below (``python benchmarks/tuning.py barrier`` shows it for such threads).
 """
 
 from __future__ import annotations

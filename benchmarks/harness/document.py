@@ -14,7 +14,7 @@ from harness.corpus import FORMS
 from harness.results import Results, RowResult
 from harness.targets import TARGETS
 
-__all__ = ["render"]
+__all__ = ["render", "table"]
 
 MIB = 2**20
 
@@ -34,7 +34,8 @@ def render(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A table in Markdown; the first `left` columns are words, the others numbers."""
     rule = ["---"] * left + ["--:"] * (len(head) - left)
     lines = [head, rule, *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
@@ -58,9 +59,9 @@ def _head(results: Results) -> str:
         "Written by `python -m pytest benchmarks/bench_rivals.py`; not edited. Timings depend on the machine:\n"
         "read the ratios, which were measured side by side in one run.\n\n"
         + (quick if results.quick else "")
-        + _table(["", ""], facts.items(), left=2)
+        + table(["", ""], facts.items(), left=2)
         + "\n\nTokens of a text, prompt and special tokens included:\n\n"
-        + _table(["tokenizer", "corpus", "form", "texts", "mean tokens", "longest"], sorted(lengths), left=3)
+        + table(["tokenizer", "corpus", "form", "texts", "mean tokens", "longest"], sorted(lengths), left=3)
     )
 
 
@@ -87,7 +88,7 @@ def _targets(results: Results) -> str:
     return (
         "## What was to be reached\n\n"
         "Ratios of medians over the rounds, in parentheses the least and the most of a round; in brackets what a\n"
-        "naive prototype had reached.\n\n" + _table(["", "rival", "to reach", "reached", "met"], rows, left=2)
+        "naive prototype had reached.\n\n" + table(["", "rival", "to reach", "reached", "met"], rows, left=2)
     )
 
 
@@ -113,7 +114,7 @@ def _speed_table(rows: Sequence[RowResult]) -> str:
         "cosine, mean",
         "cosine, least",
     ]
-    return _table(head, [_speed_line(row) for row in rows], left=2)
+    return table(head, [_speed_line(row) for row in rows], left=2)
 
 
 def _speed_line(row: RowResult) -> list[str]:
@@ -148,7 +149,7 @@ def _long(results: Results) -> str:
         few = "" if short is None else f"{short.n_tokens / short.median_seconds:.0f}"
         lines.append([row.model, row.title, str(row.n_texts), f"{rate:.1f}", f"{tokens:.0f}", few])
     head = ["model", "rival", "texts", "texts/s", "tokens/s", "tokens/s, smaller corpus"]
-    return "## More texts, no prompt, one round\n\n" + _table(head, lines, left=2) if rows else ""
+    return "## More texts, no prompt, one round\n\n" + table(head, lines, left=2) if rows else ""
 
 
 def _memory(results: Results) -> str:
@@ -165,7 +166,7 @@ def _memory(results: Results) -> str:
         "long as the model was trained with, which is the example's default.\n\n"
     )
     return (
-        "## Memory, batches of 512 tokens\n\n" + note + _table(["model", "rival", "MiB"], lines, left=2) if rows else ""
+        "## Memory, batches of 512 tokens\n\n" + note + table(["model", "rival", "MiB"], lines, left=2) if rows else ""
     )
 
 
@@ -176,8 +177,8 @@ def _profile(results: Results) -> str:
         (name, f"{share:.1%}", ", ".join(f"`{symbol}`" for symbol in symbols))
         for name, share, symbols in results.profile
     ]
-    table = "\n\n" + _table(["", "share", "most of it"], [(a, b, c) for a, b, c in lines], left=1) if lines else ""
-    return f"## Where the time goes\n\n{results.profile_note}{table}"
+    shares = "\n\n" + table(["", "share", "most of it"], lines, left=1) if lines else ""
+    return f"## Where the time goes\n\n{results.profile_note}{shares}"
 
 
 def _how() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import select
@@ -83,6 +84,8 @@ class WorkerProcess:
             self.close()
             raise
         self.versions: dict[str, str] = hello.get("versions", {})
+        #: Of all threads of the process, in the last call of `embed`; nan where it does not tell.
+        self.cpu_seconds = math.nan
         reset_peak(self._process.pid)
         self._resident_after_import = resident_bytes(self._process.pid)
 
@@ -172,7 +175,9 @@ class PythonWorker(WorkerProcess):
     def embed(self, groups: Sequence[Group]) -> tuple[float, npt.NDArray[np.float32]]:
         """See WorkerProcess."""
         request = {"do": "embed", "groups": [asdict(group) for group in groups], "features": str(self._features)}
-        return float(self._send(request)["seconds"]), self._read_features(groups)
+        answer = self._send(request)
+        self.cpu_seconds = float(answer["cpu_seconds"])
+        return float(answer["seconds"]), self._read_features(groups)
 
     def _send(self, request: dict[str, Any]) -> dict[str, Any]:
         return self._ask(json.dumps(request).encode() + b"\n")

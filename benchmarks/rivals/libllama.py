@@ -14,10 +14,14 @@ from harness.worker_process import RivalUnavailable, WorkerProcess
 
 __all__ = ["PROGRAMS", "LibllamaWorker", "find_program"]
 
-#: By whose libllama it is linked with: as published, or as fastplr has it.
+#: By whose libllama it is linked with: as published, as fastplr has it, or that but for one thing (variants.cmake).
 PROGRAMS = {
     "stock": "benchmarks/libllama/stock/libllama-embedding",
     "patched": "benchmarks/libllama/libllama-embedding",
+    **{
+        variant: f"benchmarks/libllama/libllama-embedding-{variant}"
+        for variant in ("unskipped", "tile-16", "tile-64", "spins-0", "spins-256", "spins-16384", "spins-2147483647")
+    },
 }
 
 
@@ -46,6 +50,7 @@ class LibllamaWorker(WorkerProcess):
         n_batch: Tokens computed at once.
         n_ctx: Tokens that the context holds; 0 means as many as the model was trained with.
         which: One of the PROGRAMS.
+        options: Departures from the example, as the program's head comment has them.
     """
 
     def __init__(
@@ -55,8 +60,9 @@ class LibllamaWorker(WorkerProcess):
         n_batch: int | None = None,
         n_ctx: int | None = None,
         which: str = "stock",
+        options: Sequence[str] = (),
     ) -> None:
-        command = [str(find_program(which)), model, str(n_threads), str(n_batch or 2048), str(n_ctx or 0)]
+        command = [str(find_program(which)), model, str(n_threads), str(n_batch or 2048), str(n_ctx or 0), *options]
         super().__init__(command, n_threads)
 
     def load(self) -> float:
@@ -66,6 +72,7 @@ class LibllamaWorker(WorkerProcess):
     def embed(self, groups: Sequence[Group]) -> tuple[float, npt.NDArray[np.float32]]:
         """See WorkerProcess."""
         answer = self._ask(self._texts(f"embed {{}} {self._features}", groups))
+        self.cpu_seconds = float(answer["cpu_seconds"])
         return float(answer["seconds"]), self._read_features(groups)
 
     def count_tokens(self, groups: Sequence[Group]) -> list[int]:

@@ -5,7 +5,10 @@
 The class is made with the keyword arguments that SETTINGS, a JSON object, holds. Requests, in this order::
 
     {"do": "load"}                                        -> {"seconds": s}
-    {"do": "embed", "groups": [...], "features": path}    -> {"seconds": s}      features: float32, written to the file
+    {"do": "embed", "groups": [...], "features": path}    -> {"seconds": s, "cpu_seconds": c}
+
+`embed` writes features, float32, to the file; before it the class's `prepare(groups)`, else its `forget()`, is called,
+where it has one.
 
 The first line out is ``{"ready": true, "versions": {...}}`` after the import, or ``{"unavailable": reason}``. Time is
 taken around the rival's own call: pipes, JSON and files are not in it.
@@ -55,14 +58,16 @@ def main() -> None:
             rival.load()
             answer(out, {"seconds": time.perf_counter() - start})
         else:
-            if hasattr(rival, "forget"):
+            if hasattr(rival, "prepare"):
+                rival.prepare(request["groups"])
+            elif hasattr(rival, "forget"):
                 rival.forget()
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             features = rival.embed(request["groups"])
-            seconds = time.perf_counter() - start
+            seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
             check_features(features, sum(len(group["texts"]) for group in request["groups"]))
             features.tofile(request["features"])
-            answer(out, {"seconds": seconds})
+            answer(out, {"seconds": seconds, "cpu_seconds": cpu_seconds})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ void register_model_info(pybind11::module_& m);
 PYBIND11_MODULE(_core, m) {
     m.doc() = "fastplr's native core. Not a public interface: use the fastplr package.";
     m.attr("llama_cpp_commit") = FASTPLR_LLAMA_CPP_COMMIT;
+    m.attr("llama_cpp_sources") = FASTPLR_LLAMA_CPP_SOURCES;
     register_errors(m);
     register_model_info(m);
     register_model(m);

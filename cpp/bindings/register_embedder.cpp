@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "bindings.hpp"
+#include "embedding/text.hpp"
 #include "fastplr/embedder.hpp"
 
 namespace py = pybind11;
@@ -61,8 +62,14 @@ py::dict embed(Embedder& embedder, const std::vector<std::string>& texts, py::ar
 }  // namespace
 
 void register_embedder(py::module_& m) {
-    m.def("check_texts", &fastplr::check_texts, py::arg("texts"),
-          "Raises InputError for the first text that is empty, blank, or holds a NUL byte.");
+    m.def(
+        "check_texts",
+        [](const std::vector<std::string>& texts, std::size_t first) {
+            for (std::size_t i = 0; i < texts.size(); ++i) fastplr::check_text(texts[i], first + i);
+        },
+        py::arg("texts"), py::kw_only(), py::arg("first") = 0,
+        "Raises InputError for the first text that is empty, blank, or holds a NUL byte; messages number the "
+        "texts from `first`.");
     py::class_<Embedder>(m, "Embedder", "One llama.cpp context on a shared model.")
         .def(py::init(
                  [](std::shared_ptr<Model> model, int n_ctx, int n_batch, int n_threads, bool share_prefix) {
@@ -74,6 +81,7 @@ void register_embedder(py::module_& m) {
         .def_property_readonly(
             "model",
             [](const Embedder& embedder) { return std::const_pointer_cast<Model>(embedder.shared_model()); })
+        .def_property_readonly("shares_prefix", &Embedder::shares_prefix)
         .def("embed", &embed, py::arg("texts"), py::arg("out").noconvert(), py::kw_only(), py::arg("layers"),
              py::arg("poolings"), py::arg("prefix") = "", py::arg("suffix") = "", py::arg("truncate") = false,
              py::arg("indices") = std::vector<std::size_t>{}, py::arg("on_progress") = py::none(),

@@ -59,7 +59,12 @@ LogForwarder::~LogForwarder() {
     try {
         forward_log();
     } catch (py::error_already_set& error) {
-        error.discard_as_unraisable("fastplr log");
+        // Ctrl-C was pressed while a handler wrote: nothing may leave a destructor, so it is pressed again.
+        if (error.matches(PyExc_KeyboardInterrupt)) {
+            PyErr_SetInterrupt();
+        } else {
+            error.discard_as_unraisable("fastplr log");
+        }
     }
 }
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Literal
 
 import numpy as np
@@ -14,19 +12,21 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from fastplr import _core, model_store
-from fastplr.engine import get_engine
+from fastplr.embedding_run import EmbeddingRun
+from fastplr.engine import get_engine, note_if_not_shared
 from fastplr.errors import InputError, TruncationWarning
 from fastplr.feature_cache import feature_cache
 from fastplr.feature_keys import FeatureKeys
 from fastplr.feature_stores import store_for
-from fastplr.inputs import as_texts, check_collection
-from fastplr.known_features import Gap, KnownFeatures, fill_known
+from fastplr.inputs import as_texts, check_collection, text_pieces
+from fastplr.known_features import KnownFeatures, depth
 from fastplr.model_file import ModelFile
 from fastplr.model_info import ModelInfo
 from fastplr.model_store import ResolvedModel
-from fastplr.progress import Bar, text_bar
+from fastplr.progress import text_bar
 from fastplr.prompt import Prompt
 from fastplr.threads import default_threads
+from fastplr.user_warning import warn_user
 
 __all__ = ["Embedder"]
 
@@ -37,8 +37,8 @@ POOLINGS = ("mean", "mean_all", "last")
 DEFAULT_N_BATCH = 512
 MAX_N_BATCH = 8192  # these two as in cpp/src/embedding/embedder.cpp
 MAX_N_THREADS = 512
-# Distinct texts handed to the engine at once: enough to fill many batches, few enough that a corpus streams.
-CHUNK = 2048
+#: Texts that embed() takes at once from what has no length: a few of the engine's windows (see embedding_run.py).
+STREAM_TEXTS = 4096
 INT32_MAX = 2**31 - 1  # the native core counts tokens, threads and layers in 32 bits
 
 
@@ -120,10 +120,6 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self._resolved = known
         return known[1]
 
-    def _engine(self, model: ModelFile, layers: Sequence[int]) -> _core.Embedder:
-        settings = self._engine_settings()
-        return get_engine(model.resolved, model.stamp, max_layer=-1 if -1 in layers else max(layers), **settings)
-
     def _engine_settings(self) -> dict[str, int]:
         return {
             "n_ctx": self._setting("n_ctx", 0, 1, INT32_MAX),
@@ -196,11 +192,12 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Features of `texts`, in their order.
 
         Args:
-            texts: One-dimensional collection of str: list, tuple, NumPy array, column of a data frame, generator.
+            texts: One-dimensional collection of str: list, tuple, NumPy array, column of a data frame, generator. With
+                `out`, of what has no length (a generator, a file) no more than a few thousand texts are held at once.
             layers: One layer or a list of them; default: the parameter `layer`. All come out of one pass.
             pooling: One pooling or a list of them; default: the parameter `pooling`.
             out: A C-contiguous float32 array of the result's shape (a memory map, for instance) to be filled and
-                returned.
+                returned. After an error some of its rows may have been filled.
 
         Returns:
             float32 ``(n_texts, n_embd)``; where `layers` or `pooling` is a list,
@@ -209,7 +206,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError: No texts; a text that is not a str, is empty or blank, holds a NUL byte, is not valid
                 Unicode, or is longer than the context with ``on_long="error"``; layer, pooling or `out` not as
-                described.
+                described; not as many texts as `out` has rows.
             UnsupportedArchitecture: The model does not give access to that layer.
             ModelError, ContextMemoryError: The model cannot be loaded, its file changed during the run, or memory does
                 not suffice.
@@ -218,7 +215,23 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             TruncationWarning: Texts were cut.
             CacheWarning: The cache on disk cannot be used.
         """
-        return self._embed_counted(as_texts(texts), layers, pooling, out)[0]
+        items = check_collection(texts, "texts")
+        if out is None or isinstance(items, Sized):
+            return self._embed_counted(as_texts(items), layers, pooling, out)[0]
+        run, many = self._run(layers, pooling)
+        rows = _rows_of(out, run, many)
+        with text_bar(len(rows), "embedding", self.progress) as bar:
+            for piece in text_pieces(items, STREAM_TEXTS):
+                place = slice(run.n_texts, run.n_texts + len(piece))
+                if place.stop > len(rows):
+                    raise InputError(f"out has {len(rows)} rows, but there are more texts: expected a row for each")
+                run.fill(piece, rows[place], bar)
+        if run.n_texts == 0:
+            raise InputError("texts is empty: expected at least one text")
+        if run.n_texts < len(rows):
+            raise InputError(f"out has {len(rows)} rows, but there are {run.n_texts} texts: expected a row for each")
+        _warn_of_cut_texts(run)
+        return out
 
     def embed_iter(
         self,
@@ -230,138 +243,85 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Iterator[Features]:
         """Features of `texts` in pieces of `chunk_size` texts, for corpora that do not fit in memory.
 
-        Args and errors as in :meth:`embed`; texts are taken from the iterable as they are needed, and an error numbers
-        a text within its piece.
+        Texts are taken from the iterable as they are needed, never more than one piece, and what takes memory does not
+        grow with their number. A text that comes again in the same piece is computed once, in a later piece as far as
+        it is still known (see docs/engine.md). Batches are filled from one piece, and its first texts are tokenised
+        before anything is computed: small pieces cost time, some 3 per cent at 64 texts a piece, 1 at 1024. An
+        iterable that raises an exception ends the pieces with it, after the features of all texts that it gave before.
+
+        Args and errors as in :meth:`embed`. The settings are those at the time of the call, and are checked then;
+        errors number a text within the corpus. That texts were cut is warned of once, when the first one was.
         """
         if isinstance(chunk_size, bool) or not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
             raise InputError(f"chunk_size is {chunk_size!r}: expected a positive int")
-        remaining = iter(check_collection(texts, "texts"))
-        pieces = iter(lambda: list(itertools.islice(remaining, int(chunk_size))), [])
-        known = self._known_features()  # one for all pieces: what is wrong with the cache is said once
-        return (self._embed_counted(as_texts(piece), layers, pooling, None, known)[0] for piece in pieces)
+        pieces = text_pieces(check_collection(texts, "texts"), int(chunk_size))
+        run, many = self._run(layers, pooling)
+        return self._features_of(pieces, run, many, self.progress)
 
-    def _known_features(self) -> KnownFeatures:
-        return KnownFeatures(feature_cache, store_for(self.cache))
+    @staticmethod
+    def _features_of(
+        pieces: Iterable[list[str]], run: EmbeddingRun, many: bool, progress: bool | None
+    ) -> Iterator[Features]:
+        with text_bar(None, "embedding", progress) as bar:
+            warned = False
+            for piece in pieces:
+                out = np.empty(_shape(run, many, len(piece)), dtype=np.float32)
+                run.fill(piece, out.reshape(len(piece), *run.row_shape), bar)
+                if run.first_cut is not None and not warned:
+                    warned = True
+                    warn_user(
+                        f"texts[{run.first_cut}] is longer than the context: cut at its end, as every longer text of"
+                        " this corpus will be",
+                        TruncationWarning,
+                    )
+                yield out
 
     def _embed_counted(
-        self,
-        texts: list[str],
-        layers: object,
-        pooling: object,
-        out: Features | None,
-        known: KnownFeatures | None = None,
+        self, texts: list[str], layers: object, pooling: object, out: Features | None
     ) -> tuple[Features, int]:
         """As embed(), and the tokens, prompt included, of the texts that were not known already."""
-        known = self._known_features() if known is None else known
+        run, many = self._run(layers, pooling)
+        if out is None:
+            out = np.empty(_shape(run, many, len(texts)), dtype=np.float32)
+        run.fill(texts, _rows_of(out, run, many, len(texts)))
+        _warn_of_cut_texts(run)
+        return out, run.n_tokens
+
+    def _run(self, layers: object, pooling: object) -> tuple[EmbeddingRun, bool]:
+        """A run with the present settings, which are checked, and whether its result has four dimensions."""
         numbers, words, many = self._wanted(layers, pooling)
         if self.on_long not in ("error", "truncate"):
             raise InputError(f"on_long is {self.on_long!r}: expected 'error' or 'truncate'")
         prompt = Prompt.coerce(self.prompt)
-        shape: tuple[int, ...] = (len(texts), len(numbers), len(words), self.n_embd)
-        result_shape = shape if many else (len(texts), self.n_embd)
-        if out is None:
-            out = np.empty(result_shape, dtype=np.float32)
-        elif not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != result_shape:
-            found = f"{getattr(out, 'dtype', type(out).__name__)} {getattr(out, 'shape', '')}"
-            raise InputError(f"out is {found}: expected float32 {result_shape}")
-        elif not (out.flags.c_contiguous and out.flags.writeable):
-            raise InputError("out is not C-contiguous and writeable: expected an array that can be filled in place")
-
-        first: dict[str, int] = {}
-        for index, text in enumerate(texts):
-            first.setdefault(text, index)
-        rows = out.reshape(shape)
-        n_tokens = self._fill(rows, first, numbers, words, prompt, known)
-        if len(first) < len(texts):
-            for index, text in enumerate(texts):
-                if first[text] != index:
-                    rows[index] = rows[first[text]]
-        return out, n_tokens
-
-    def _fill(
-        self,
-        rows: Features,
-        first: dict[str, int],
-        numbers: list[int],
-        words: list[str],
-        prompt: Prompt,
-        known: KnownFeatures,
-    ) -> int:
-        """Write the features of each distinct text to the row where it stands first.
-
-        Returns:
-            Tokens of the texts that had to be embedded, prompt included.
-        """
         settings = self._engine_settings()  # a mistake is one whether or not anything has to be computed
+        known = KnownFeatures(feature_cache, store_for(self.cache))
         model = self._model_file()
         keys = FeatureKeys(
             model.resolved,
             prefix=prompt.prefix,
             suffix=prompt.suffix,
             n_ctx=settings["n_ctx"],
-            accelerated=self.n_gpu_layers != 0 and _core.accelerator_available(),
+            accelerated=settings["n_gpu_layers"] != 0 and _core.accelerator_available(),
         )
-        truncate = self.on_long == "truncate"
-        # A corpus that would push out most of the rest is not kept in memory.
-        remember = len(first) * rows[:1].nbytes <= feature_cache.max_bytes // 2
-        missing, n_cut = fill_known(
-            rows, first, keys, known, layers=numbers, poolings=words, truncate=truncate, remember=remember
+        run = EmbeddingRun(
+            model,
+            lambda wanted: _engine(model, wanted, settings, prompt),
+            keys,
+            known,
+            layers=numbers,
+            poolings=words,
+            prompt=prompt,
+            truncate=self.on_long == "truncate",
+            progress=self.progress,
         )
-
-        def compute(gap: Gap, texts: list[str], bar: Bar) -> tuple[int, int]:
-            """Numbers of tokens, prompt included, and of texts cut."""
-            layers = [numbers[place] for place in gap.layers]
-            poolings = [words[place] for place in gap.poolings]
-            block = np.empty((len(texts), len(layers), len(poolings), rows.shape[-1]), dtype=np.float32)
-            places = [first[text] for text in texts]
-
-            def keep(finished: list[int], cut: list[int]) -> None:
-                model.require_same()  # or features would be kept under the name of another model
-                entries = [(index, layer, word) for index in finished for layer in layers for word in poolings]
-                known.put(
-                    [keys.of(texts[index], layer, word) for index, layer, word in entries],
-                    block[finished].reshape(-1, rows.shape[-1]),
-                    [index in cut for index, _, _ in entries],
-                    remember=remember,
-                )
-                bar.update(len(finished))
-
-            summary = self._engine(model, layers).embed(
-                texts,
-                block,
-                layers=layers,
-                poolings=poolings,
-                prefix=prompt.prefix,
-                suffix=prompt.suffix,
-                truncate=truncate,
-                indices=places,
-                on_batch=keep,
-            )
-            rows[np.ix_(places, gap.layers, gap.poolings)] = block
-            return summary["n_tokens"], len(summary["truncated"])
-
-        n_tokens = 0
-        with text_bar(sum(map(len, missing.values())), "embedding", self.progress) as bar:
-            for gap, texts in missing.items():
-                for start in range(0, len(texts), CHUNK):
-                    counts = compute(gap, texts[start : start + CHUNK], bar)
-                    n_tokens += counts[0]
-                    n_cut += counts[1]
-        if n_cut:
-            warnings.warn(
-                f"{n_cut} of {len(first)} distinct texts are longer than the context: cut at their end",
-                TruncationWarning,
-                stacklevel=4,
-            )
-        return n_tokens
+        return run, many
 
     # -- scikit-learn ------------------------------------------------------------------------------------------------
 
     def fit(self, X: object = None, y: object = None) -> Embedder:
         """Nothing is learnt; checks the parameters and loads the model."""
         numbers, _, _ = self._wanted(None, None)
-        Prompt.coerce(self.prompt)
-        self._engine(self._model_file(), numbers)
+        _engine(self._model_file(), numbers, self._engine_settings(), Prompt.coerce(self.prompt))
         return self
 
     def transform(self, X: Iterable[str]) -> Features:
@@ -386,3 +346,38 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # Another machine, or another day, has the model elsewhere.
         return {key: value for key, value in super().__getstate__().items() if key != "_resolved"}
+
+
+def _engine(model: ModelFile, layers: Sequence[int], settings: dict[str, int], prompt: Prompt) -> _core.Embedder:
+    # The last block's output and what the output norm makes of it need the same blocks.
+    deepest = max(layers, key=depth)
+    engine = get_engine(
+        model.resolved, model.stamp, max_layer=-1 if deepest == model.info.n_layers else deepest, **settings
+    )
+    if prompt.prefix:
+        note_if_not_shared(engine, model.resolved.path)
+    return engine
+
+
+def _shape(run: EmbeddingRun, many: bool, n_texts: int) -> tuple[int, ...]:
+    return (n_texts, *run.row_shape) if many else (n_texts, run.row_shape[-1])
+
+
+def _rows_of(out: Features, run: EmbeddingRun, many: bool, n_texts: int | None = None) -> Features:
+    """`out` as ``(n_texts, n_layers, n_poolings, n_embd)``. Raises InputError unless it can be filled in place."""
+    if n_texts is None:
+        n_texts = len(out) if isinstance(out, np.ndarray) and out.ndim else 0
+    expected = _shape(run, many, n_texts)
+    if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != expected:
+        found = f"{getattr(out, 'dtype', type(out).__name__)} {getattr(out, 'shape', '')}"
+        raise InputError(f"out is {found}: expected float32 {expected}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise InputError("out is not C-contiguous and writeable: expected an array that can be filled in place")
+    return out.reshape(n_texts, *run.row_shape)
+
+
+def _warn_of_cut_texts(run: EmbeddingRun) -> None:
+    if run.n_cut:
+        warn_user(
+            f"{run.n_cut} of {run.n_texts} texts are longer than the context: cut at their end", TruncationWarning
+        )

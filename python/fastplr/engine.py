@@ -10,12 +10,13 @@ import os
 import threading
 from collections import OrderedDict
 from typing import Any
+from weakref import WeakSet
 
 from fastplr import _core
 from fastplr.errors import ModelError
 from fastplr.model_store import ResolvedModel
 
-__all__ = ["clear_engines", "file_stamp", "get_engine"]
+__all__ = ["clear_engines", "file_stamp", "get_engine", "note_if_not_shared"]
 
 #: Models kept loaded at once; the least recently used goes first. Two let a comparison of two models alternate.
 MAX_MODELS = 2
@@ -25,7 +26,9 @@ MAX_ENGINES = 4
 _lock = threading.RLock()
 _models: OrderedDict[tuple[Any, ...], _core.Model] = OrderedDict()
 _engines: OrderedDict[tuple[Any, ...], _core.Embedder] = OrderedDict()
-_logger = logging.getLogger("fastplr.llama")
+_noted: WeakSet[_core.Embedder] = WeakSet()
+_logger = logging.getLogger("fastplr")
+_llama_logger = logging.getLogger("fastplr.llama")
 
 
 def _new_lock_in_child() -> None:
@@ -40,7 +43,7 @@ if hasattr(os, "register_at_fork"):
 
 def _set_log_level() -> None:
     levels = ((logging.DEBUG, 1), (logging.INFO, 2), (logging.WARNING, 3))
-    wanted = _logger.getEffectiveLevel()
+    wanted = _llama_logger.getEffectiveLevel()
     _core.set_log_level(next((native for level, native in levels if wanted <= level), 4))
 
 
@@ -70,6 +73,11 @@ def get_engine(
 ) -> _core.Embedder:
     """The engine of this model with these settings, loaded on first use and again where a deeper layer is wanted.
 
+    The first load takes no more blocks than are wanted, each later one at least twice as many as were there: a search
+    through ascending layers loads a model of n blocks some log2(n) times, and no more than twice the wanted blocks are
+    held. More of them cost little: before the first block is read, loading takes as long as 50 blocks of a SmolLM2
+    135M in Q4_0 (1.6 ms each), or 20 in F32 (7 ms).
+
     Args:
         resolved: The model file and its identity.
         stamp: :func:`file_stamp` of the file that the identity was taken from: what is loaded is that file.
@@ -89,6 +97,7 @@ def get_engine(
         _set_log_level()
         model = _models.get(model_key)
         if model is not None and not _reaches(model, max_layer):
+            max_layer = _with_headroom(max_layer, model)
             model = None  # what nobody computes with any more is let go before there is a second one
             _drop_model(model_key)
         if model is None:
@@ -113,10 +122,30 @@ def _reaches(model: _core.Model, layer: int) -> bool:
     return model.max_layer == -1 or 0 <= layer <= model.max_layer
 
 
+def _with_headroom(layer: int, model: _core.Model) -> int:
+    deeper = max(layer, 2 * model.max_layer)
+    return -1 if layer == -1 or deeper >= model.n_layers else deeper
+
+
 def _drop_model(model_key: tuple[Any, ...]) -> None:
     del _models[model_key]
     for key in [key for key in _engines if key[: len(model_key)] == model_key]:
         del _engines[key]
+
+
+def note_if_not_shared(engine: _core.Embedder, path: str | os.PathLike[str]) -> None:
+    """Log, once an engine, that the prompt before the texts is computed with each of them, where that is so."""
+    if engine.shares_prefix:
+        return
+    with _lock:
+        if engine in _noted:
+            return
+        _noted.add(engine)
+    kind = "an encoder" if engine.model.is_encoder else "a recurrent model"
+    _logger.info(
+        "%s is %s (%s): the prompt before the texts is computed anew with each of them",
+        *(os.fspath(path), kind, engine.model.architecture),
+    )
 
 
 def clear_engines() -> None:

@@ -43,7 +43,12 @@ class FeatureCache:
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _empty(self) -> LRUCache[bytes, CachedRow]:
-        return LRUCache(self.max_bytes, getsizeof=lambda row: row.features.nbytes + ENTRY_OVERHEAD)
+        return LRUCache(self.max_bytes, getsizeof=lambda row: self.bytes_of(row.features))
+
+    @staticmethod
+    def bytes_of(features: Row) -> int:
+        """Memory that an entry with these `features` takes."""
+        return features.nbytes + ENTRY_OVERHEAD
 
     def _after_fork(self) -> None:
         # Another thread of the parent may have been writing: then the child cannot trust what is there.

@@ -36,7 +36,7 @@ class FeatureKeys:
     def __init__(self, resolved: ResolvedModel, *, prefix: str, suffix: str, n_ctx: int, accelerated: bool) -> None:
         setting = {
             "features_version": FEATURES_VERSION,
-            "llama_cpp_commit": _core.llama_cpp_commit,
+            "llama_cpp_sources": _core.llama_cpp_sources,  # with the carried patches, which change numbers too
             "source_sha256": resolved.source_sha256,
             "recipe": {name: str(value) for name, value in resolved.recipe.items()},
             "file_sha256": resolved.file_sha256,

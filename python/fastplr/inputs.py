@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ import numpy.typing as npt
 from fastplr import _core
 from fastplr.errors import InputError
 
-__all__ = ["as_labels", "as_texts", "check_collection", "encode_labels"]
+__all__ = ["as_labels", "as_texts", "check_collection", "encode_labels", "text_pieces"]
+
+#: Texts handed to the native core at once, which copies them.
+TEXTS_AT_ONCE = 2048
 
 
 def check_collection(values: object, what: str) -> Iterable[Any]:
@@ -30,8 +34,12 @@ def check_collection(values: object, what: str) -> Iterable[Any]:
     return values
 
 
-def as_texts(texts: object) -> list[str]:
+def as_texts(texts: object, *, first: int = 0) -> list[str]:
     """A list of str from any one-dimensional collection.
+
+    Args:
+        texts: The collection.
+        first: The number of its first text in error messages.
 
     Raises:
         InputError: Not a collection, no texts at all, an element that is not a str, is empty or blank, holds a NUL
@@ -41,19 +49,48 @@ def as_texts(texts: object) -> list[str]:
     if not items:
         raise InputError("texts is empty: expected at least one text")
     for index, item in enumerate(items):
+        number = first + index
         if not isinstance(item, str):
-            raise InputError(f"texts[{index}] is {item!r:.80} of type {type(item).__name__}: expected a str")
+            raise InputError(f"texts[{number}] is {item!r:.80} of type {type(item).__name__}: expected a str")
         if not item.isascii():
             try:
                 item.encode("utf-8")
             except UnicodeEncodeError as error:
                 raise InputError(
-                    f"texts[{index}] is not valid Unicode: the character {item[error.start]!r} at {error.start} is"
+                    f"texts[{number}] is not valid Unicode: the character {item[error.start]!r} at {error.start} is"
                     " half of a surrogate pair (was the file read with the wrong encoding?)"
                 ) from None
         items[index] = str(item)  # numpy.str_ and other subclasses
-    _core.check_texts(items)
+    for start in range(0, len(items), TEXTS_AT_ONCE):
+        _core.check_texts(items[start : start + TEXTS_AT_ONCE], first=first + start)
     return items
+
+
+def text_pieces(texts: Iterable[Any], size: int) -> Iterator[list[str]]:
+    """The texts of an iterable in lists of `size`, taken as they are wanted, the last one maybe shorter.
+
+    Where the iterable raises an exception, what it gave before comes out first, then the exception.
+
+    Raises:
+        InputError: As :func:`as_texts`; texts are numbered through all pieces.
+    """
+    remaining = iter(texts)
+    first = 0
+    while True:
+        piece: list[Any] = []
+        failure: Exception | None = None
+        try:
+            for item in itertools.islice(remaining, size):
+                piece.append(item)
+        except Exception as error:
+            failure = error
+        if piece:
+            yield as_texts(piece, first=first)
+        first += len(piece)
+        if failure is not None:
+            raise failure
+        if len(piece) < size:
+            return
 
 
 def as_labels(labels: object, n_texts: int) -> list[Hashable]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from fastplr.feature_store import FeatureStore, StoreUnavailable
 __all__ = ["Gap", "KnownFeatures", "fill_known"]
 
 Features = npt.NDArray[np.float32]
+Row = npt.NDArray[np.float32]
 
 _logger = logging.getLogger("fastplr")
 
@@ -29,7 +31,9 @@ ROWS_AT_ONCE = 2048
 class KnownFeatures:
     """The cache in memory and, where there is one, the store on disk behind it, for one run.
 
-    A store that cannot be used is warned of once, and done without from then on.
+    A store that cannot be used is warned of once, and done without from then on. Of a corpus that does not fit in half
+    of the memory, what comes first is remembered there and no more: the other half stays with those of other runs, and
+    what comes later would only take the place of what came before.
 
     Args:
         memory: The cache in memory.
@@ -39,9 +43,10 @@ class KnownFeatures:
     def __init__(self, memory: FeatureCache, store: FeatureStore | None) -> None:
         self._memory = memory
         self._store = store
+        self._bytes_left = memory.max_bytes // 2
 
-    def get(self, keys: Sequence[bytes], *, remember: bool) -> list[CachedRow | None]:
-        """The row of each key, None where it is not known; `remember` in memory what was only on disk."""
+    def get(self, keys: Sequence[bytes]) -> list[CachedRow | None]:
+        """The row of each key, None where it is not known."""
         rows = self._memory.get(keys)
         if self._store is None:
             return rows
@@ -56,24 +61,29 @@ class KnownFeatures:
         found = [(place, row) for place, row in zip(missing, stored, strict=True) if row is not None]
         for place, row in found:
             rows[place] = row
-        if remember:
-            places = [place for place, _ in found]
-            found_rows = [row for _, row in found]
-            self._memory.put(
-                [keys[place] for place in places], [row.features for row in found_rows], [row.cut for row in found_rows]
-            )
+        self._remember(
+            [keys[place] for place, _ in found], [row.features for _, row in found], [row.cut for _, row in found]
+        )
         return rows
 
-    def put(self, keys: Sequence[bytes], features: Features, cut: Sequence[bool], *, remember: bool) -> None:
-        """Keep ``features[i]`` and ``cut[i]`` under ``keys[i]``: on disk, and if `remember` in memory."""
-        if remember:
-            self._memory.put(keys, features, cut)
+    def put(self, keys: Sequence[bytes], features: Features, cut: Sequence[bool]) -> None:
+        """Keep ``features[i]`` and ``cut[i]`` under ``keys[i]``: on disk, and in memory where it has room for them."""
+        self._remember(keys, features, cut)
         if self._store is None:
             return
         try:
             self._store.put(keys, features, cut)
         except StoreUnavailable as error:
             self._go_on_without_store(error)
+
+    def _remember(self, keys: Sequence[bytes], features: Sequence[Row] | Features, cut: Sequence[bool]) -> None:
+        if len(keys) == 0:
+            return
+        n_bytes = self._memory.bytes_of(features[0])
+        n = min(len(keys), self._bytes_left // n_bytes)
+        if n > 0:
+            self._bytes_left -= n * n_bytes
+            self._memory.put(keys[:n], features[:n], cut[:n])
 
     def _go_on_without_store(self, error: StoreUnavailable) -> None:
         self._store = None
@@ -98,8 +108,7 @@ def fill_known(
     layers: Sequence[int],
     poolings: Sequence[str],
     truncate: bool,
-    remember: bool,
-) -> tuple[dict[Gap, list[str]], int]:
+) -> tuple[dict[Gap, list[str]], set[int]]:
     """Write what is known of each text to its row.
 
     Args:
@@ -110,18 +119,18 @@ def fill_known(
         layers: The wanted layers, as numbers.
         poolings: The wanted poolings.
         truncate: Whether features of a text that was cut will do.
-        remember: Whether to keep in memory what was only on disk.
 
     Returns:
-        The texts of which something is not known, by what that is, and the number of the other texts that were cut.
+        The texts of which something is not known, by what that is, the deepest layers first: the model is then loaded
+        once, as deep as all of them need. And the rows of the other texts that were cut.
     """
     pairs = [(layer, pooling) for layer in range(len(layers)) for pooling in range(len(poolings))]
     missing: dict[Gap, list[str]] = {}
-    n_cut = 0
+    cut: set[int] = set()
     texts = iter(first)
     while chunk := list(itertools.islice(texts, max(1, ROWS_AT_ONCE // len(pairs)))):
         wanted = [keys.of(text, layers[layer], poolings[pooling]) for text in chunk for layer, pooling in pairs]
-        found = iter(known.get(wanted, remember=remember))
+        found = iter(known.get(wanted))
         for text in chunk:
             lacking: list[tuple[int, int]] = []
             was_cut = False
@@ -135,6 +144,12 @@ def fill_known(
             if lacking:
                 gap = Gap(*(tuple(sorted(set(places))) for places in zip(*lacking, strict=True)))
                 missing.setdefault(gap, []).append(text)
-            else:
-                n_cut += was_cut
-    return missing, n_cut
+            elif was_cut:
+                cut.add(first[text])
+    by_depth = sorted(missing, key=lambda gap: max(depth(layers[place]) for place in gap.layers), reverse=True)
+    return {gap: missing[gap] for gap in by_depth}, cut
+
+
+def depth(layer: int) -> float:
+    """How deep `layer` lies: -1, the state after the output norm, below all the others."""
+    return math.inf if layer == -1 else layer

@@ -63,9 +63,12 @@ def byte_bar(total: int, description: str, progress: bool | None) -> contextlib.
     return _bar(progress, total=total, desc=description, unit="B", unit_scale=True)
 
 
-def text_bar(total: int, description: str, progress: bool | None) -> contextlib.AbstractContextManager[Bar]:
-    """A bar that counts texts, under the same rule as :func:`byte_bar`; none where there is nothing to do."""
-    return _bar(progress if total else False, total=total, desc=description, unit="text")
+def text_bar(total: int | None, description: str, progress: bool | None) -> contextlib.AbstractContextManager[Bar]:
+    """A bar that counts texts, under the same rule as :func:`byte_bar`; none where there is nothing to do.
+
+    `total` is None where nobody knows it.
+    """
+    return _bar(False if total == 0 else progress, total=total, desc=description, unit="text")
 
 
 def note(message: str, progress: bool | None) -> None:

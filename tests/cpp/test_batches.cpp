@@ -16,10 +16,14 @@ namespace {
 
 using Texts = std::vector<std::vector<llama_token>>;
 
-std::vector<Batch> batches_of(const Texts& texts, std::size_t n_batch, std::size_t max_texts, bool share) {
+std::vector<TokenSpan> spans_of(const Texts& texts) {
     std::vector<TokenSpan> spans;
     for (const auto& text : texts) spans.push_back({text.data(), text.size()});
-    return make_batches(spans, n_batch, max_texts, share);
+    return spans;
+}
+
+std::vector<Batch> batches_of(const Texts& texts, std::size_t n_batch, std::size_t max_texts, bool share) {
+    return make_batches(spans_of(texts), n_batch, max_texts, share);
 }
 
 std::vector<Batch> batches_of_lengths(const std::vector<std::size_t>& n_tokens, std::size_t n_batch,
@@ -108,6 +112,13 @@ TEST_CASE("a small case of texts that begin alike, by hand") {
     // The long one is alone; then 1 2 | 3 | 9 9 and 4 4 make seven tokens, the other 4 4 none.
     const std::vector<Batch> expected{{{5, 0}}, {{2, 0}, {0, 2}, {4, 2}, {1, 0}, {3, 2}}};
     CHECK(batches_of(texts, 7, 64, true) == expected);
+}
+
+TEST_CASE("the first batch leaves room for what is reserved") {
+    const Texts texts{{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
+    CHECK(make_batches(spans_of(texts), 9, 64, true, 0).size() == 1);
+    const std::vector<Batch> expected{unshared({0, 1}), unshared({2})};
+    CHECK(make_batches(spans_of(texts), 9, 64, true, 3) == expected);
 }
 
 TEST_CASE("a text longer than a batch is alone") {

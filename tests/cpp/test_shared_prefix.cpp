@@ -45,34 +45,33 @@ TEST_CASE("the common prefix leaves every text a token") {
     CHECK(fastplr::common_prefix(texts, kNoLimit) == 0);
 }
 
-TEST_CASE("a prompt is shared, a token or two for a handful of texts are not") {
+TEST_CASE("a prompt is kept, whatever its length") {
     CHECK(fastplr::shared_length(texts_of(1, 40, 0, 10), {}, kNoLimit, 512) == 40);
-    CHECK(fastplr::shared_length(texts_of(2, 8, 0, 10), {}, kNoLimit, 512) == 8);
-    CHECK(fastplr::shared_length(texts_of(9, 2, 0, 10), {}, kNoLimit, 512) == 0);
-    CHECK(fastplr::shared_length(texts_of(33, 2, 0, 10), {}, kNoLimit, 512) == 2);
+    CHECK(fastplr::shared_length(texts_of(2, 1, 0, 10), {}, kNoLimit, 512) == 1);
     CHECK(fastplr::shared_length(texts_of(500, 0, 0, 10), {}, kNoLimit, 512) == 0);
 }
 
-TEST_CASE("what the texts have in common beyond the prompt is shared where it saves a batch") {
-    CHECK(fastplr::shared_length(texts_of(51, 20, 10, 5), {}, kNoLimit, 512) == 20);
-    CHECK(fastplr::shared_length(texts_of(53, 20, 10, 5), {}, kNoLimit, 512) == 30);
-    CHECK(fastplr::shared_length(texts_of(53, 20, 10, 5), {}, 25, 512) == 20);
+TEST_CASE(
+    "what the texts have in common beyond the prompt is kept where further batches save more than the "
+    "prompt") {
+    // Ten tokens more for each of n * 5 / 100 further batches, against the prompt's 20.
+    CHECK(fastplr::shared_length(texts_of(59, 20, 10, 5), {}, kNoLimit, 100) == 20);
+    CHECK(fastplr::shared_length(texts_of(60, 20, 10, 5), {}, kNoLimit, 100) == 30);
+    CHECK(fastplr::shared_length(texts_of(60, 20, 10, 5), {}, 25, 100) == 25);
+    CHECK(fastplr::shared_length(texts_of(20, 0, 10, 5), {}, kNoLimit, 100) == 10);
 }
 
 TEST_CASE("a known prefix is used again where it is nearly as long") {
-    const auto texts = texts_of(10, 40, 0, 5);
-    CHECK(fastplr::shared_length(texts, first_tokens(texts, 40), kNoLimit, 512) == 40);
-    CHECK(fastplr::shared_length(texts, first_tokens(texts, 36), kNoLimit, 512) == 36);
-    CHECK(fastplr::shared_length(texts, first_tokens(texts, 35), kNoLimit, 512) == 40);
+    const auto texts = texts_of(100, 40, 0, 5);  // in six batches
+    CHECK(fastplr::shared_length(texts, first_tokens(texts, 40), kNoLimit, 100) == 40);
+    CHECK(fastplr::shared_length(texts, first_tokens(texts, 34), kNoLimit, 100) == 34);
+    CHECK(fastplr::shared_length(texts, first_tokens(texts, 33), kNoLimit, 100) == 40);
     // Longer than the prompt, since the texts before had more in common: still right for these.
     CHECK(fastplr::shared_length(texts_of(3, 40, 4, 5), first_tokens(texts_of(3, 40, 4, 5), 44), kNoLimit,
                                  512) == 44);
     // Another prompt, or one that the limit forbids.
-    CHECK(fastplr::shared_length(texts, {7, 7, 7}, kNoLimit, 512) == 40);
-    CHECK(fastplr::shared_length(texts, first_tokens(texts, 40), 30, 512) == 30);
-    // Even where it would not be worth making.
-    const auto few = texts_of(2, 3, 0, 5);
-    CHECK(fastplr::shared_length(few, first_tokens(few, 3), kNoLimit, 512) == 3);
+    CHECK(fastplr::shared_length(texts, {7, 7, 7}, kNoLimit, 100) == 40);
+    CHECK(fastplr::shared_length(texts, first_tokens(texts, 40), 30, 100) == 30);
 }
 
 TEST_CASE("begins of the ranges within the prefix, each once") {

@@ -94,6 +94,16 @@ def test_the_index_is_that_of_the_users_list_also_with_repeated_texts(model: Emb
         model.embed(texts)
 
 
+def test_a_text_without_tokens_is_named(tmp_path: Path) -> None:
+    """llama.cpp drops, without a word, the bytes that a vocabulary has no token for."""
+    tiny = write_tiny_llama(tmp_path / "ascii.gguf", without_bytes=bytes(range(128, 256)))
+    model = Embedder(tiny.path, n_threads=1)
+    with pytest.raises(InputError, match=r"texts\[2\] '\u65e5\u672c' has no tokens in this model"):
+        model.embed(["a film", "a film \u65e5", "\u65e5\u672c"])
+    rows = model.embed(["a film", "\u65e5a\u672c film\u00e9"])
+    np.testing.assert_allclose(rows[1], rows[0], atol=1e-6)
+
+
 def test_an_embedder_works_on_after_bad_input(model: Embedder) -> None:
     before = model.embed(["a film", "another"])
     for texts in ([], ["a", None], [""], ["word " * 2000]):

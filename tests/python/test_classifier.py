@@ -22,6 +22,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 import fastplr
 from fastplr import Embedder, PLRClassifier, Prompt, engine
 from fastplr.feature_cache import FeatureCache
+from fastplr.threads import default_threads
 from labelled_texts import train_and_test
 from tiny_models import TinyModel
 
@@ -29,8 +30,8 @@ Fit = Callable[..., PLRClassifier]
 
 
 def _engine_of(tiny: TinyModel) -> object:
-    embedder = Embedder(tiny.path)
-    return embedder._engine(embedder._model_file(), [-1])
+    settings = {"n_ctx": 0, "n_batch": 512, "n_threads": default_threads(), "n_gpu_layers": 0}
+    return engine.get_engine(Embedder(tiny.path).resolve(), engine.file_stamp(tiny.path), max_layer=-1, **settings)
 
 
 @pytest.fixture

@@ -230,7 +230,7 @@ def test_truncation_cuts_the_end_of_the_text_and_not_the_prompt(tiny: TinyModel,
     prefix, suffix, n_ctx = "Read: ", " Is it good?", 24
     texts = ["the film is good", "the company said that the acting was slow and boring " * 3, "the film " * 40]
     model = embedder(tiny, n_ctx=n_ctx, on_long="truncate", prompt=Prompt(prefix, suffix), pooling=pooling)
-    with pytest.warns(TruncationWarning, match="2 of 3 distinct texts"):
+    with pytest.warns(TruncationWarning, match="2 of 3 texts"):
         got = model.embed(texts)
     for row, text in zip(got, texts, strict=True):
         ids = tiny.tokenize(prefix + text + suffix)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tracemalloc
 from collections.abc import Iterable
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 import fastplr
-from fastplr import Embedder, InputError, PLRClassifier, Prompt, TruncationWarning
+from fastplr import Embedder, InputError, PLRClassifier, Prompt, TruncationWarning, _core
 from fastplr.feature_cache import FeatureCache, feature_cache
 from fastplr.feature_keys import FeatureKeys
 from fastplr.feature_store import FeatureStore
@@ -67,16 +70,22 @@ def test_the_cache_keeps_to_its_memory_and_forgets_the_oldest() -> None:
     assert all(rows[i].features[0] == i and rows[i].cut == (i % 2 == 0) for i in known)
 
 
-def test_a_corpus_that_would_push_out_the_rest_is_kept_on_disk_only(
-    model: Embedder, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["computed", "read from disk"])
+def test_of_a_corpus_that_would_push_out_the_rest_a_part_is_kept_in_memory(
+    model: Embedder, folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    memory = FeatureCache(max_bytes=10 * 64 * 4)
+    others, row = ["what was there before", "and this"], np.empty(64, dtype=np.float32)
+    memory = FeatureCache(max_bytes=8 * FeatureCache.bytes_of(row))
     monkeypatch.setattr("fastplr.embedder.feature_cache", memory)
-    model.embed(TEXTS)
-    assert len(memory._rows) == 0
-    assert store_for(folder).info().n_entries == len(TEXTS)
-    model.embed(TEXTS[:3])  # from disk, and few enough
-    assert len(memory._rows) == 3
+    if how == "read from disk":
+        model.embed(TEXTS)
+        memory.clear()
+    model.embed(others)
+    for texts in (TEXTS, TEXTS[::-1], [f"{text}!" for text in TEXTS]):
+        model.embed(texts)
+        assert n_computed(model.set_params(cache=None), others) == 0
+        model.set_params(cache=folder)
+    assert store_for(folder).info().n_entries == len({*TEXTS, *others, *(f"{text}!" for text in TEXTS)})
 
 
 def test_reading_a_corpus_from_disk_takes_no_memory_for_its_features(tmp_path: Path) -> None:
@@ -185,6 +194,29 @@ def test_anything_that_changes_the_features_is_computed_anew(
     for change in [{"n_batch": 7}, {"n_threads": 2}, {"on_long": "truncate"}, {"progress": False}]:
         feature_cache.clear()
         assert n_computed(clone(model).set_params(**change)) == 0, change
+
+
+def test_features_of_another_llama_cpp_or_other_patches_are_not_served(
+    model: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = n_computed(model)
+    feature_cache.clear()
+    assert n_computed(model) == 0
+    monkeypatch.setattr(_core, "llama_cpp_sources", "of a later build")
+    assert n_computed(model) == everything
+
+
+STAMP = Path(__file__).resolve().parents[2] / "third_party" / "llama.cpp" / ".placed"
+
+
+@pytest.mark.skipif(not STAMP.exists(), reason="no sources of llama.cpp here: fastplr was not built in this tree")
+def test_the_build_knows_its_llama_cpp_by_all_that_was_placed() -> None:
+    assert _core.llama_cpp_sources == hashlib.sha256(STAMP.read_bytes()).hexdigest()
+    patches = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in STAMP.parent.glob("patches/*.patch")
+    }
+    assert len(patches) > 0
+    assert json.loads(STAMP.read_text("utf-8"))["patches"] == patches
 
 
 @given(
@@ -323,15 +355,12 @@ def test_a_classifier_hands_it_on(tiny_llama: TinyModel, folder: Path, tmp_path:
 
 def test_the_key_is_the_same_in_every_process_and_version_of_python(tiny_llama: TinyModel, folder: Path) -> None:
     """A key that depended on the seed of hash(), say, would find nothing later. By definition, with hashlib alone."""
-    import json
-    from hashlib import blake2b
-
     resolved = fastplr.model_store.resolve(tiny_llama.path)
     setting = {
         "accelerated": False,
         "features_version": fastplr.feature_keys.FEATURES_VERSION,
         "file_sha256": resolved.file_sha256,
-        "llama_cpp_commit": fastplr._core.llama_cpp_commit,
+        "llama_cpp_sources": _core.llama_cpp_sources,
         "n_ctx": 7,
         "prefix": "é",
         "recipe": {"cut": "None", "llama_cpp_commit": "None", "type": "None"},

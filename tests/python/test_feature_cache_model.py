@@ -152,7 +152,7 @@ def test_a_new_date_or_a_copy_of_the_same_model_does_no_harm(
         monkeypatch.setattr("fastplr.embedder.feature_cache", memory)
         shutil.rmtree(tmp_path / "features", ignore_errors=True)
         np.testing.assert_allclose(embedder(path, tmp_path).embed(TEXTS), expected["old"], atol=F16_ATTENTION)
-        assert memory.n_batches > 10
+        assert memory.n_batches >= 10
     assert check_what_is_kept(tinies, expected, tmp_path)["old"] == 0
 
 

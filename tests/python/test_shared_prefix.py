@@ -229,3 +229,20 @@ def test_whatever_begins_alike_sharing_changes_nothing(tiny_llama: TinyModel, te
     )
     np.testing.assert_allclose(shared, alone, atol=2 * F16_ATTENTION)
     assert n_beginnings([tiny_llama.tokenize(text) for text in texts]) <= saw["n_computed"] <= saw_alone["n_computed"]
+
+
+@pytest.mark.parametrize("numbers", [(1, 8, 2), (8, 1, 8), (3, 3, 5)])
+def test_a_prompt_that_was_computed_with_some_texts_serves_any_number(
+    tiny_llama: TinyModel, numbers: tuple[int, ...]
+) -> None:
+    engine = engine_of(tiny_llama.path, n_batch=64)
+    n_prefix = len(tiny_llama.tokenize(PREFIX))
+    texts = [*TEXTS[1:], *BEGIN_ALIKE]
+    for call, n in enumerate(numbers):
+        states, saw = native_embed(engine, texts[:n], [2], POOLINGS, prefix=PREFIX)
+        assert (saw["n_computed"] >= n_prefix) == (call == 0)
+        for j, pooling in enumerate(POOLINGS):
+            expected = [
+                expected_embedding(tiny_llama, text, layer=2, pooling=pooling, prefix=PREFIX) for text in texts[:n]
+            ]
+            np.testing.assert_allclose(states[:, 0, j], expected, atol=F16_ATTENTION)

@@ -100,6 +100,9 @@ class Embedder {
 
     const Model& model() const;
     std::shared_ptr<const Model> shared_model() const;
+    /// Whether the tokens that texts begin with, such as a prompt before them, are computed once: not by
+    /// encoders and recurrent models, nor with EmbedderOptions::share_prefix off.
+    bool shares_prefix() const;
 
     /// Embeds `texts` (UTF-8) into `out`, float32, row-major [texts.size(), layers.size(), poolings.size(),
     /// n_embd], in the order given. Nothing is computed past the deepest wanted layer, and never the output

@@ -18,7 +18,7 @@ std::size_t common_length(const TokenSpan& a, const TokenSpan& b) {
 }  // namespace
 
 std::vector<Batch> make_batches(const std::vector<TokenSpan>& texts, std::size_t n_batch,
-                                std::size_t max_texts, bool share) {
+                                std::size_t max_texts, bool share, std::size_t reserved) {
     std::vector<std::size_t> order(texts.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
@@ -28,7 +28,7 @@ std::vector<Batch> make_batches(const std::vector<TokenSpan>& texts, std::size_t
         return texts[a].size > texts[b].size;
     });
     std::vector<Batch> batches;
-    std::size_t filled = 0;
+    std::size_t filled = reserved;
     for (const std::size_t index : order) {
         const TokenSpan& text = texts[index];
         std::size_t n_shared = 0;
@@ -36,8 +36,8 @@ std::vector<Batch> make_batches(const std::vector<TokenSpan>& texts, std::size_t
         const bool fits =
             !batches.empty() && filled + text.size - n_shared <= n_batch && batches.back().size() < max_texts;
         if (!fits) {
+            filled = batches.empty() ? reserved : 0;
             batches.emplace_back();
-            filled = 0;
             n_shared = 0;
         }
         batches.back().push_back({index, n_shared});

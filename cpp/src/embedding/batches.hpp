@@ -29,12 +29,13 @@ struct BatchText {
 using Batch = std::vector<BatchText>;
 
 /// Packs texts into batches of at most `n_batch` tokens and `max_texts` texts. A text longer than n_batch is
-/// alone in its batch. Every text is in exactly one batch.
+/// alone in its batch. Every text is in exactly one batch. The first batch leaves `reserved` tokens free, if
+/// no text is longer than that leaves room for.
 ///
 /// \param share texts of a batch share the tokens that they begin with: those that begin alike stand
 /// together,
 ///   after the texts longer than n_batch, and shared tokens count once. Otherwise the longest come first.
 std::vector<Batch> make_batches(const std::vector<TokenSpan>& texts, std::size_t n_batch,
-                                std::size_t max_texts, bool share);
+                                std::size_t max_texts, bool share, std::size_t reserved = 0);
 
 }  // namespace fastplr

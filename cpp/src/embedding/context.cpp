@@ -138,9 +138,9 @@ void Context::use_long_rope(bool use) {
     llama_set_n_ctx_rope(context_.get(), use ? UINT32_MAX : 1);
 }
 
-void Context::share_first_sequence() {
+void Context::share_first_sequence(std::size_t first) {
     llama_memory_t memory = llama_get_memory(context_.get());
-    for (std::size_t s = 1; s < max_texts_; ++s) {
+    for (std::size_t s = first; s < max_texts_; ++s) {
         llama_memory_seq_cp(memory, 0, static_cast<llama_seq_id>(s), -1, -1);
     }
 }

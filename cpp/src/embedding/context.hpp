@@ -57,8 +57,8 @@ class Context {
     /// computed with the other must be forgotten.
     void use_long_rope(bool use);
 
-    /// What sequence 0 holds is the beginning of every other sequence too, at no cost.
-    void share_first_sequence();
+    /// What sequence 0 holds is the beginning of the sequences from `first` on too, at no cost.
+    void share_first_sequence(std::size_t first);
 
     /// In a forked child: lets go of everything without touching it, since threads that it waits for are
     /// gone.

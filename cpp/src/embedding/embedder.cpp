@@ -169,13 +169,21 @@ struct Embedder::Impl {
     void drop_context();
     /// What a child has of its parent's context cannot be used.
     void start_anew_if_forked();
-    /// How many tokens of these texts are taken from the prefix that the context then holds.
-    std::size_t prepare_prefix(const std::vector<TokenizedText>& texts, const EmbedRequest& request,
-                               const std::vector<std::vector<PoolingRange>>& ranges, bool long_rope);
+    /// The prefix of these texts: the one that the context holds, or one that is to be computed.
+    struct Sharing {
+        std::size_t n_shared = 0;  ///< tokens of the prefix
+        SharedPrefix fresh;        ///< to be computed; without tokens where the context holds it
+    };
+    Sharing prepare_prefix(const std::vector<TokenizedText>& texts, const EmbedRequest& request,
+                           const std::vector<std::vector<PoolingRange>>& ranges, bool long_rope);
+    /// `fresh`, with which the first `n_sequences` sequences of the context now begin, becomes the beginning
+    /// of all and is kept.
+    void keep_prefix(SharedPrefix& fresh, std::size_t n_sequences);
     /// One text alone, in pieces that continue one another in the cache where it is longer than a batch.
     void run_text(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
                   const std::function<void()>& on_step);
-    void run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
+    /// \param fresh a prefix that is computed with the batch, whose sequences then begin with it; or null.
+    void run_batch(const std::vector<Sequence>& batch, std::size_t first_token, SharedPrefix* fresh,
                    const std::function<void()>& on_step);
     /// Fills the rows of the window's texts, and leaves of their tokens those that were needed. `long_rope`:
     /// see Context::use_long_rope().
@@ -231,26 +239,26 @@ void Embedder::Impl::prepare_context(std::size_t n_shared, std::size_t longest) 
     context = std::make_unique<Context>(*model, shape, options.n_threads, capture);
 }
 
-std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& texts,
-                                           const EmbedRequest& request,
-                                           const std::vector<std::vector<PoolingRange>>& ranges,
-                                           bool long_rope) {
+Embedder::Impl::Sharing Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& texts,
+                                                       const EmbedRequest& request,
+                                                       const std::vector<std::vector<PoolingRange>>& ranges,
+                                                       bool long_rope) {
+    const auto n_batch = static_cast<std::size_t>(options.n_batch);
     std::size_t longest = 0;
     std::size_t limit = SIZE_MAX;
     for (const TokenizedText& text : texts) longest = std::max(longest, text.tokens.size());
     for (const auto& of_text : ranges) {
         for (const PoolingRange& range : of_text) limit = std::min(limit, range.end);
     }
-    std::size_t n_shared = 0;
-    if (shares() && !long_rope) {
-        n_shared = shared_length(texts, prefix.tokens, limit, static_cast<std::size_t>(options.n_batch));
-    }
+    Sharing sharing;
+    if (shares() && !long_rope) sharing.n_shared = shared_length(texts, prefix.tokens, limit, n_batch);
+    const std::size_t n_shared = sharing.n_shared;
     prepare_context(n_shared, longest - n_shared);
     context->use_long_rope(long_rope);
     if (n_shared == 0) {
         context->forget();
         prefix = {};
-        return 0;
+        return sharing;
     }
     const auto& tokens = texts.front().tokens;
     const std::vector<std::size_t> begins = shared_begins(ranges, n_shared);
@@ -258,9 +266,9 @@ std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& tex
                       std::equal(prefix.tokens.begin(), prefix.tokens.end(), tokens.begin());
     if (same && prefix.serves(capture.depth(), request.layers, begins)) {
         context->forget(n_shared);
-        return n_shared;
+        return sharing;
     }
-    SharedPrefix fresh;
+    SharedPrefix& fresh = sharing.fresh;
     fresh.tokens.assign(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(n_shared));
     fresh.depth = capture.depth();
     fresh.layers = request.layers;
@@ -269,10 +277,18 @@ std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& tex
                            0.0);
     prefix = {};
     context->forget();
-    run_text({tokens.data(), n_shared}, fresh.sums, 0, request.on_step);
-    context->share_first_sequence();
+    if (longest > n_batch) {  // no batch has room for the prefix and any of these texts
+        run_text({tokens.data(), n_shared}, fresh.sums, 0, request.on_step);
+        keep_prefix(fresh, 1);
+    }
+    return sharing;
+}
+
+void Embedder::Impl::keep_prefix(SharedPrefix& fresh, std::size_t n_sequences) {
+    context->forget(fresh.tokens.size());
+    context->share_first_sequence(n_sequences);
     prefix = std::move(fresh);
-    return n_shared;
+    fresh = {};
 }
 
 void Embedder::Impl::run_text(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
@@ -280,12 +296,12 @@ void Embedder::Impl::run_text(const TokenSpan& tokens, PooledSums& sums, std::si
     const std::size_t n_batch = context->shape().n_batch;
     for (std::size_t done = 0; done < tokens.size; done += n_batch) {
         const TokenSpan piece = {tokens.tokens + done, std::min(tokens.size - done, n_batch)};
-        run_batch({{piece, 0, &sums}}, first_token + done, on_step);
+        run_batch({{piece, 0, &sums}}, first_token + done, nullptr, on_step);
     }
 }
 
 void Embedder::Impl::run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
-                               const std::function<void()>& on_step) {
+                               SharedPrefix* fresh, const std::function<void()>& on_step) {
     if (on_step) on_step();
     std::vector<Piece> pieces;
     std::vector<Segment> segments;
@@ -300,6 +316,10 @@ void Embedder::Impl::run_batch(const std::vector<Sequence>& batch, std::size_t f
         targets.insert(targets.end(), path.size(), sequence.sums);
         pieces.push_back({sequence.tokens, sequence.n_shared});
         rows += n_own;
+    }
+    if (fresh != nullptr) {
+        segments.push_back({0, fresh->tokens.size(), 0});
+        targets.push_back(&fresh->sums);
     }
     capture.begin(std::move(segments), std::move(targets), rows);
     context->decode(pieces, first_token);
@@ -324,25 +344,33 @@ void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& reque
     const std::size_t stride = request.layers.size() * n_poolings * width;
 
     capture.want(request.layers);
-    const std::size_t n_shared = prepare_prefix(window.texts, request, ranges, long_rope);
+    auto [n_shared, fresh] = prepare_prefix(window.texts, request, ranges, long_rope);
     std::vector<TokenSpan> rest;
     for (const TokenizedText& text : window.texts) {
         rest.push_back({text.tokens.data() + n_shared, text.tokens.size() - n_shared});
     }
-    for (const Batch& batch :
-         make_batches(rest, static_cast<std::size_t>(options.n_batch), context->max_texts(), shares())) {
+    for (const Batch& batch : make_batches(rest, static_cast<std::size_t>(options.n_batch),
+                                           context->max_texts(), shares(), fresh.tokens.size())) {
+        // A prefix that is not held yet is computed with the first batch, as what its texts begin with.
+        const std::size_t n_fresh = fresh.tokens.size();
+        const std::size_t n_held = n_shared - n_fresh;
         std::vector<PooledSums> sums(batch.size());
         std::vector<Sequence> sequences;
         for (std::size_t b = 0; b < batch.size(); ++b) {
-            sums[b].ranges = ranges[batch[b].index];
+            const auto [index, n_alike] = batch[b];
+            sums[b].ranges = ranges[index];
             sums[b].sums.assign(stride, 0.0);
-            if (n_shared > 0) prefix.add_to(sums[b], request.layers, width);
-            sequences.push_back({rest[batch[b].index], batch[b].n_shared, &sums[b]});
+            if (n_held > 0) prefix.add_to(sums[b], request.layers, width);
+            const TokenSpan tokens = {rest[index].tokens - n_fresh, rest[index].size + n_fresh};
+            sequences.push_back({tokens, b == 0 ? 0 : n_fresh + n_alike, &sums[b]});
         }
-        if (batch.size() == 1) {
+        if (n_fresh > 0) {
+            run_batch(sequences, 0, &fresh, request.on_step);
+            keep_prefix(fresh, batch.size());
+        } else if (batch.size() == 1) {
             run_text(sequences.front().tokens, sums.front(), n_shared, request.on_step);
         } else {
-            run_batch(sequences, n_shared, request.on_step);
+            run_batch(sequences, n_shared, nullptr, request.on_step);
         }
         context->forget(n_shared);
         Positions finished;
@@ -364,6 +392,7 @@ Embedder::~Embedder() = default;
 
 const Model& Embedder::model() const { return *impl_->model; }
 std::shared_ptr<const Model> Embedder::shared_model() const { return impl_->model; }
+bool Embedder::shares_prefix() const { return impl_->shares(); }
 
 std::size_t Embedder::count_tokens(const std::string& text, const Prompt& prompt) const {
     check_text(text, 0);

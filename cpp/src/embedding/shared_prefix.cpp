@@ -5,10 +5,6 @@
 namespace fastplr {
 namespace {
 
-// A prefix is an extra call of a few milliseconds: it is not worth one or two tokens for a handful of texts.
-constexpr std::size_t kWorthKeeping = 8;  // tokens of a prompt that later calls will have too
-constexpr std::size_t kWorthOnce = 64;    // tokens saved in this call
-
 bool begins_with(const std::vector<llama_token>& tokens, const std::vector<llama_token>& prefix) {
     return prefix.size() <= tokens.size() && std::equal(prefix.begin(), prefix.end(), tokens.begin());
 }
@@ -65,15 +61,21 @@ std::size_t shared_length(const std::vector<TokenizedText>& texts, const std::ve
                           std::size_t limit, std::size_t n_batch) {
     const std::size_t common = common_prefix(texts, limit);
     std::size_t prompt = common;
-    for (const TokenizedText& text : texts) prompt = std::min(prompt, text.text_begin);
-    const std::size_t others = texts.size() - 1;
-    const std::size_t wanted = (common - prompt) * others >= n_batch ? common : prompt;
+    std::size_t n_rest = 0;
+    for (const TokenizedText& text : texts) {
+        prompt = std::min(prompt, text.text_begin);
+        n_rest += text.tokens.size() - common;
+    }
+    // Every batch after the first one computes again what is not kept. What is longer than the prompt helps
+    // no later call, and costs it the prompt.
+    const std::size_t further_batches = n_rest / n_batch;
+    const std::size_t wanted = (common - prompt) * further_batches > prompt ? common : prompt;
 
     const bool usable = !known.empty() && known.size() <= common && begins_with(texts.front().tokens, known);
-    // To compute a longer one costs its tokens once, and saves the difference for every text.
-    if (usable && (known.size() >= wanted || (wanted - known.size()) * texts.size() <= wanted))
-        return known.size();
-    return wanted >= kWorthKeeping || wanted * others >= kWorthOnce ? wanted : 0;
+    if (!usable) return wanted;
+    // To keep a longer one costs all of its tokens once, and saves the difference in every batch.
+    const std::size_t longer = wanted > known.size() ? wanted - known.size() : 0;
+    return longer * (further_batches + 1) <= wanted ? known.size() : wanted;
 }
 
 std::vector<std::size_t> shared_begins(const std::vector<std::vector<PoolingRange>>& ranges,

@@ -30,13 +30,13 @@ struct SharedPrefix {
 /// Tokens that all texts begin with, at most `limit`; every text has at least one more.
 std::size_t common_prefix(const std::vector<TokenizedText>& texts, std::size_t limit);
 
-/// How many of the common tokens are worth computing apart from the texts, 0 for none.
+/// How many of the common tokens are worth keeping for later batches and calls, 0 for none.
 /// \param texts what is to be embedded, at least one.
 /// \param known the tokens of the prefix that the context holds, may be empty: used again where it is nearly
 /// as long.
 /// \param limit no more than this many.
-/// \param n_batch tokens of a batch: what the texts themselves have in common, beyond their prompt, is shared
-/// where it saves a batch.
+/// \param n_batch tokens of a batch: what the texts themselves have in common, beyond their prompt, is kept
+/// where there are batches enough for it.
 std::size_t shared_length(const std::vector<TokenizedText>& texts, const std::vector<llama_token>& known,
                           std::size_t limit, std::size_t n_batch);
 

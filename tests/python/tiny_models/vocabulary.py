@@ -20,7 +20,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import gguf
@@ -90,6 +90,13 @@ class Vocabulary:
             writer.add_add_eos_token(True)
             writer.add_add_space_prefix(True)
             writer.add_remove_extra_whitespaces(True)
+
+    def without_bytes(self, missing: bytes) -> Vocabulary:
+        """The same vocabulary, where the tokens of single bytes in ``missing`` stand for none."""
+        lost = [len(piece) == 1 and piece in missing for piece in self.pieces]
+        tokens = [f"[unused {i}]" if lost[i] else token for i, token in enumerate(self.tokens)]
+        pieces = [token.encode() if lost[i] else self.pieces[i] for i, token in enumerate(tokens)]
+        return replace(self, tokens=tokens, pieces=pieces)
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of ``text`` with the special tokens that the model adds; ``<s>`` in a text is text."""

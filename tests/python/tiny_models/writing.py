@@ -76,6 +76,7 @@ def write_tiny_llama(
     architecture: str = "llama",
     tokenizer: str | None = None,
     add_bos: bool | None = None,
+    without_bytes: bytes = b"",
     tied: bool | None = None,
     n_ctx_original: int = 0,
 ) -> TinyModel:
@@ -90,6 +91,7 @@ def write_tiny_llama(
         architecture: a key of ``DECODERS``. One of ``UNUSABLE`` is a llama in all but name.
         tokenizer: ``bpe`` (byte-level, no leading space) or ``spm`` (leading space, byte fallback).
         add_bos: whether the file asks for BOS at position 0. Default: no for ``bpe``, yes for ``spm``.
+        without_bytes: bytes that no token of a ``bpe`` vocabulary stands for.
         tied: whether the output head is the embedding matrix. Default: what the architecture does.
         n_ctx_original: gives a ``phi3`` two sets of rotary factors (longrope), the long one for texts of more tokens.
     """
@@ -97,6 +99,8 @@ def write_tiny_llama(
     decoder = replace(decoder, tied=decoder.tied if tied is None else tied)
     make = {"bpe": bpe_vocabulary, "spm": spm_vocabulary}[tokenizer or decoder.tokenizer]
     vocabulary = make() if add_bos is None else make(add_bos=add_bos)
+    if without_bytes:
+        vocabulary = vocabulary.without_bytes(without_bytes)
     shape = Shape(
         *(len(vocabulary), n_embd, n_layer, n_head, n_head_kv, n_ff, n_ctx),
         n_ctx_original=n_ctx_original,
