@@ -76,6 +76,9 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     if (progress.error) std::rethrow_exception(progress.error);
     if (!native->llama) throw ModelError("model file '" + path + "' could not be loaded: " + guard.errors());
 
+    // Pooling is ours. llama.cpp would plan a graph for the file's own, which fails (an assertion) for
+    // encoders where n_batch is no multiple of the number of sequences.
+    native->llama->hparams.pooling_type = LLAMA_POOLING_TYPE_NONE;
     const llama_model* llama = native->llama.get();
     native->n_layers = partial ? n_blocks : llama_model_n_layer(llama);
     native->max_layer = partial ? options.max_layer : kAllLayers;
