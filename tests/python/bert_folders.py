@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
-from tiny_models.hidden_states import attend, layer_norm
+from tiny_models.operators import attend, layer_norm
 from tiny_models.vocabulary import SPACE, Vocabulary, wordpiece_vocabulary
 
 N_EMBD, N_LAYER, N_HEAD, N_FF, N_CTX = 64, 3, 4, 96, 128

@@ -94,11 +94,12 @@ def test_the_index_is_that_of_the_users_list_also_with_repeated_texts(model: Emb
         model.embed(texts)
 
 
-def test_a_text_without_tokens_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("add_bos", [False, True])
+def test_a_text_without_tokens_is_named(tmp_path: Path, add_bos: bool) -> None:
     """llama.cpp drops, without a word, the bytes that a vocabulary has no token for."""
-    tiny = write_tiny_llama(tmp_path / "ascii.gguf", without_bytes=bytes(range(128, 256)))
+    tiny = write_tiny_llama(tmp_path / "ascii.gguf", without_bytes=bytes(range(128, 256)), add_bos=add_bos)
     model = Embedder(tiny.path, n_threads=1)
-    with pytest.raises(InputError, match=r"texts\[2\] '\u65e5\u672c' has no tokens in this model"):
+    with pytest.raises(InputError, match=r"texts\[2\] '\u65e5\u672c' has no tokens of its own in this model"):
         model.embed(["a film", "a film \u65e5", "\u65e5\u672c"])
     rows = model.embed(["a film", "\u65e5a\u672c film\u00e9"])
     np.testing.assert_allclose(rows[1], rows[0], atol=1e-6)

@@ -30,7 +30,8 @@ from tiny_models import (
     write_tiny_bert,
     write_tiny_llama,
 )
-from tiny_models.hidden_states import attend, gelu, layer_norm, relative_bucket, rms_norm, rotate
+from tiny_models.encoder_states import alibi_slopes, relative_bucket
+from tiny_models.operators import attend, gelu, layer_norm, rms_norm, rotate
 from tiny_models.vocabulary import basic_words, pre_tokenize
 
 TEXT = "The film isn't very good: caf\u00e9 13.1 %, \U0001f600 \u65e5\u672c."
@@ -201,6 +202,21 @@ def test_a_windowed_layer_does_not_see_past_its_window(tmp_path: Path) -> None:
     assert windowed[:n_window].all()
     assert not windowed[n_window:].any()
     assert full.all()
+
+
+def test_an_encoders_window_is_half_to_each_side(tmp_path: Path) -> None:
+    tiny = write_tiny_bert(tmp_path / "model.gguf", architecture="modern-bert", n_layer=2, n_window=8)
+    tiny.tensors["blk.0.attn_output.weight"][:] = 0  # the first block sees everything: let it not look
+    ids = list(range(300, 320))
+    changed = forward(tiny, [*ids[:10], 321, *ids[11:]])[2]
+    sees = np.abs(forward(tiny, ids)[2] - changed).max(axis=1) > 1e-9
+    assert np.flatnonzero(sees).tolist() == list(range(6, 15))
+
+
+def test_alibi_slopes_are_those_of_the_paper() -> None:
+    np.testing.assert_allclose(alibi_slopes(8), 2.0 ** -np.arange(1, 9))
+    np.testing.assert_allclose(alibi_slopes(16)[[0, 1, 15]], [2**-0.5, 2**-1, 2**-8])
+    np.testing.assert_allclose(alibi_slopes(12), [*2.0 ** -np.arange(1, 9), *2.0 ** -np.arange(0.5, 4)])
 
 
 def test_bos_and_plain_llama_have_the_same_weights(tiny_llama: TinyModel, tiny_llama_bos: TinyModel) -> None:

@@ -83,9 +83,7 @@ PoolingRange pooling_range(Pooling pooling, const TokenizedText& text, bool enco
         case Pooling::mean:
             break;
     }
-    // Encoders see the whole string at every token; and where no token overlaps the text, all there is is the
-    // whole.
-    if (encoder || text.text_begin == text.text_end) return {0, n};
+    if (encoder) return {0, n};  // every token sees the whole string
     std::size_t begin = text.text_begin;
     if (begin == 0 && text.text_end > 1) begin = 1;  // position 0 of a causal model is an attention sink
     return {begin, text.text_end};

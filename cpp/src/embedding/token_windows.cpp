@@ -22,7 +22,11 @@ TokenizedText tokenize_text(const Tokenizer& tokenizer, const std::string& text,
     }
     TokenizedText result = tokenizer.tokenize(cut ? kept : text, request.prompt);
     const std::size_t n = result.tokens.size();
-    if (n == 0) throw InputError(name + " " + shown(text) + " has no tokens in this model");
+    if (result.text_begin == result.text_end) {
+        throw InputError(name + " " + shown(text) +
+                         " has no tokens of its own in this model: expected text in" +
+                         " characters that the model knows");
+    }
     if (n > n_ctx) {
         const std::size_t own = result.text_end - result.text_begin;
         const std::string size = std::to_string(n) + " tokens with the prompt, " + std::to_string(own) +

@@ -15,8 +15,18 @@ inline constexpr std::array<std::string_view, 5> kOtherNetworks{"clip", "dflash"
                                                                 "gemma4-assistant", "wavtokenizer-dec"};
 
 /// Of the kind of T5, of which only the encoder is used: blocks are named "enc.blk.<n>", attention has a bias
-/// for each pair of tokens and as many key-value heads as heads.
+/// for each pair of tokens.
 inline constexpr std::array<std::string_view, 2> kT5{"t5", "t5encoder"};
+
+/// Have as many key-value heads as heads: T5, and those whose graph splits a fused matrix into three equal
+/// parts.
+inline constexpr std::array<std::string_view, 4> kAsManyKeyHeads{"modern-bert", "neo-bert", "t5",
+                                                                 "t5encoder"};
+
+/// BERT and its descendants: attention over the whole text at once, without a cache, so never causal.
+inline constexpr std::array<std::string_view, 8> kBerts{"bert",         "eurobert",      "jina-bert-v2",
+                                                        "jina-bert-v3", "modern-bert",   "neo-bert",
+                                                        "nomic-bert",   "nomic-bert-moe"};
 
 /// Without attention heads.
 inline constexpr std::array<std::string_view, 6> kRecurrent{"arwkv7", "mamba",      "mamba2",
@@ -261,9 +271,11 @@ inline constexpr std::array<std::string_view, 5> kEndsWithBlock{"bert", "jina-be
 /// Whose graph uses the number of blocks for nothing but the loop over them, so that a model of the first few
 /// blocks is the whole model up to there. tests/python/test_layer_cut.py holds every one against its uncut
 /// run.
-inline constexpr std::array<std::string_view, 18> kLoadsFirstBlocks{
-    "bert", "falcon", "gemma", "gemma3", "gpt2",    "gptneox",  "llama",      "mistral3", "olmo2",
-    "phi2", "phi3",   "qwen2", "qwen3",  "smollm3", "stablelm", "starcoder2", "t5",       "t5encoder"};
+inline constexpr std::array<std::string_view, 25> kLoadsFirstBlocks{
+    "bert",           "eurobert",     "falcon", "gemma",    "gemma3",      "gpt2",     "gptneox",
+    "jina-bert-v2",   "jina-bert-v3", "llama",  "mistral3", "modern-bert", "neo-bert", "nomic-bert",
+    "nomic-bert-moe", "olmo2",        "phi2",   "phi3",     "qwen2",       "qwen3",    "smollm3",
+    "stablelm",       "starcoder2",   "t5",     "t5encoder"};
 
 template <std::size_t n>
 constexpr bool contains(const std::array<std::string_view, n>& names, std::string_view name) {

@@ -136,6 +136,10 @@ void check_heads(const Hyperparameters& h, const std::string& architecture, std:
     std::vector<std::uint64_t> n_heads_kv =
         h.per_layer("attention.head_count_kv", n_layers, least_heads, kMaxHeads);
     if (n_heads_kv.empty()) n_heads_kv = n_heads;
+    if (contains(kAsManyKeyHeads, architecture) && n_heads_kv != n_heads) {
+        file.fail(quoted(h.key("attention.head_count_kv")) + " is not " +
+                  quoted(h.key("attention.head_count")) + "; expected as many key-value heads as heads");
+    }
 
     std::uint64_t most_heads = 0;
     for (std::size_t layer = 0; layer < n_heads.size(); ++layer) {
@@ -193,15 +197,9 @@ void check_heads(const Hyperparameters& h, const std::string& architecture, std:
 }
 
 /// T5's graph adds a bias to each pair of tokens, looked up by their distance.
-void check_relative_attention(const Hyperparameters& h, std::uint64_t n_layers) {
+void check_relative_attention(const Hyperparameters& h) {
     h.required("attention.relative_buckets_count", kLeastBuckets, kMostBuckets);
     h.required("context_length", 1, kMaxPairedTokens);
-    const auto n_heads = h.per_layer("attention.head_count", n_layers, 1, kMaxHeads);
-    const auto n_heads_kv = h.per_layer("attention.head_count_kv", n_layers, 1, kMaxHeads);
-    if (!n_heads_kv.empty() && n_heads_kv != n_heads) {
-        h.file().fail(quoted(h.key("attention.head_count_kv")) + " is not " +
-                      quoted(h.key("attention.head_count")) + "; expected as many key-value heads as heads");
-    }
 }
 
 /// llama.cpp builds two caches where a sliding window is set, and aborts if no layer uses the windowed one.
@@ -224,6 +222,18 @@ void check_sliding_window(const Hyperparameters& h) {
     const std::vector<std::int64_t> windowed = gguf::read_integers(file, key);
     if (std::all_of(windowed.begin(), windowed.end(), [](std::int64_t value) { return value == 0; })) {
         file.fail(quoted(key) + " lets no block use the sliding window; expected at least one");
+    }
+}
+
+/// Without a cache nothing is kept of the tokens before, which causal models are computed from piece by
+/// piece.
+void check_not_causal(const Hyperparameters& h) {
+    const gguf::Scalar* scalar = h.file().find_scalar(h.key("attention.causal"));
+    const bool* causal = scalar == nullptr ? nullptr : std::get_if<bool>(scalar);
+    if (causal == nullptr || *causal) {
+        const char* found = scalar == nullptr ? "missing" : causal == nullptr ? "no bool" : "true";
+        h.file().fail(quoted(h.key("attention.causal")) + " is " + found +
+                      "; expected false, since every token of an encoder reads the whole text");
     }
 }
 
@@ -291,7 +301,8 @@ void check_hyperparameters(const gguf::File& file, const std::string& architectu
     h.optional("rope.scaling.original_context_length", 1, kMaxContext, 1);
     check_experts(h, n_layers);
     check_heads(h, architecture, n_layers, n_embd);
-    if (contains(kT5, architecture)) check_relative_attention(h, n_layers);
+    if (contains(kBerts, architecture)) check_not_causal(h);
+    if (contains(kT5, architecture)) check_relative_attention(h);
     check_rope(h);
     check_floats(file, architecture);
 }

@@ -110,6 +110,9 @@ std::unique_ptr<Model::Native> Model::load_native(const std::string& path, const
         throw ModelError("model file '" + path + "' could not be loaded: " + guard.errors());
     }
 
+    // Pooling is ours. llama.cpp would plan a graph for the file's own, which fails (an assertion) for
+    // encoders where n_batch is no multiple of the number of sequences.
+    native->llama->hparams.pooling_type = LLAMA_POOLING_TYPE_NONE;
     const llama_model* llama = native->llama.get();
     native->n_layers = partial ? n_blocks : llama_model_n_layer(llama);
     native->max_layer = partial ? options.max_layer : kAllLayers;

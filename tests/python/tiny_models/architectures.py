@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .encoders import BERTS
+from .shape import Shape
+
 
 @dataclass(frozen=True)
 class Decoder:
@@ -109,44 +112,9 @@ DECODERS = {
 # Models that no embedding can be read from: a name that llama.cpp does not know, and the vision part of a
 # multimodal model.
 UNUSABLE = ("foo", "clip")
-ENCODERS = ("bert", "t5", "t5encoder")
+ENCODERS = (*BERTS, "t5", "t5encoder")
 RECURRENT = ("mamba",)
 ARCHITECTURES = (*DECODERS, *ENCODERS, *RECURRENT)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Hyper-parameters; the names are llama.cpp's. Rows of quantised matrices must be divisible by 32."""
-
-    n_vocab: int
-    n_embd: int
-    n_layer: int
-    n_head: int
-    n_head_kv: int
-    n_ff: int
-    n_ctx: int
-    norm_eps: float = 1e-5
-    rope_freq_base: float = 10_000.0
-    rope_freq_base_window: float = 1_000.0  # layers with a window only
-    n_ctx_original: int = 0  # longrope: texts of more tokens turn by the long factors; 0 means no factors
-    key_length: int = 0  # 0: n_embd / n_head
-    gated: bool = True  # T5 only, as the next two: Flan-T5's gated GELU, else the original's ReLU
-    n_rel_buckets: int = 32
-    n_layer_decoder: int = 0
-    # Mamba only
-    d_conv: int = 4
-    d_state: int = 16
-    dt_rank: int = 4
-
-    @property
-    def n_embd_head(self) -> int:
-        """Width of one attention head."""
-        return self.key_length or self.n_embd // self.n_head
-
-    @property
-    def n_embd_kv(self) -> int:
-        """Width of all keys of a token, and of all values."""
-        return self.n_embd_head * self.n_head_kv
 
 
 def n_rot(decoder: Decoder, shape: Shape) -> int:
@@ -198,25 +166,6 @@ def decoder_tensors(decoder: Decoder, shape: Shape) -> dict[str, tuple[int, ...]
         add("rope_factors_short", n_rot(decoder, shape) // 2)
     if not decoder.tied:
         add("output", shape.n_vocab, e, bias=decoder.output_bias)
-    return tensors
-
-
-def bert_tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
-    """BERT: learned positions, token types, norms after each residual, biases everywhere, no output norm."""
-    e, ff = shape.n_embd, shape.n_ff
-    tensors: dict[str, tuple[int, ...]] = {
-        "token_embd.weight": (shape.n_vocab, e),
-        "token_types.weight": (2, e),
-        "position_embd.weight": (shape.n_ctx, e),
-        "token_embd_norm.weight": (e,),
-        "token_embd_norm.bias": (e,),
-    }
-    parts: dict[str, tuple[int, ...]] = {f"attn_{part}": (e, e) for part in ("q", "k", "v", "output")}
-    parts |= {"attn_output_norm": (e,), "ffn_up": (ff, e), "ffn_down": (e, ff), "layer_output_norm": (e,)}
-    for layer in range(shape.n_layer):
-        for name, dims in parts.items():
-            tensors[f"blk.{layer}.{name}.weight"] = dims
-            tensors[f"blk.{layer}.{name}.bias"] = dims[:1]
     return tensors
 
 

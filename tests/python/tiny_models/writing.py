@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -15,13 +16,13 @@ from .architectures import (
     RECURRENT,
     UNUSABLE,
     Decoder,
-    Shape,
-    bert_tensors,
     decoder_tensors,
     mamba_tensors,
     n_rot,
     t5_tensors,
 )
+from .encoders import BERTS, Encoder, encoder_tensors
+from .shape import Shape
 from .vocabulary import Vocabulary, bpe_vocabulary, spm_vocabulary, unigram_vocabulary, wordpiece_vocabulary
 
 TENSOR_TYPES = {
@@ -46,6 +47,7 @@ class TinyModel:
     vocabulary: Vocabulary = field(repr=False)  # Hypothesis prints the arguments of a failed test
     decoder: Decoder | None
     tensors: dict[str, np.ndarray] = field(repr=False)
+    encoder: Encoder | None = None
 
     @property
     def n_layer(self) -> int:
@@ -131,6 +133,7 @@ def write_tiny_llama(
 def write_tiny_bert(
     path: str | Path,
     *,
+    architecture: str = "bert",
     seed: int = 0,
     n_embd: int = 64,
     n_layer: int = 3,
@@ -139,17 +142,47 @@ def write_tiny_bert(
     n_ctx: int = 512,
     tensor_type: str = "F32",
     pooling: str = "mean",
+    change: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
+    **differences: Any,
 ) -> TinyModel:
-    """Writes a BERT encoder of random weights, WordPiece vocabulary; ``pooling`` is ``mean`` or ``none``."""
-    vocabulary = wordpiece_vocabulary()
-    shape = Shape(len(vocabulary), n_embd, n_layer, n_head, n_head, n_ff, n_ctx, norm_eps=1e-12)
-    writer = _start(path, "bert", tensor_type, shape, vocabulary)
+    """Writes an encoder of random weights, BERT unless told otherwise.
+
+    Args:
+        path: file to write; replaced if it exists.
+        architecture: a key of ``BERTS``.
+        seed: the same seed gives the same bytes.
+        n_embd, n_layer, n_head, n_ff, n_ctx: llama.cpp's hyper-parameters.
+        tensor_type: ``F32``, ``F16``, ``Q8_0`` or ``Q4_0``, for all matrices; norms and biases stay F32.
+        pooling: what the file says of it, ``mean`` or ``none``.
+        change: called before the tensors are written, to write other metadata.
+        differences: fields of ``Encoder`` that are not what the architecture has in ``BERTS``.
+    """
+    encoder = replace(BERTS[architecture], **differences)
+    vocabulary = wordpiece_vocabulary() if encoder.tokenizer == "wordpiece" else bpe_vocabulary(add_bos=True)
+    n_head_kv = n_head // 2 if encoder.grouped_heads else n_head
+    shape = Shape(len(vocabulary), n_embd, n_layer, n_head, n_head_kv, n_ff, n_ctx, norm_eps=1e-12)
+    writer = _start(path, architecture, tensor_type, shape, vocabulary)
     _add_attention_keys(writer, shape)
-    writer.add_layer_norm_eps(shape.norm_eps)
+    writer.add_head_count_kv(n_head_kv)
+    if encoder.norm == "rms":
+        writer.add_layer_norm_rms_eps(shape.norm_eps)
+    else:
+        writer.add_layer_norm_eps(shape.norm_eps)
     writer.add_causal_attention(False)
     writer.add_pooling_type({"none": gguf.PoolingType.NONE, "mean": gguf.PoolingType.MEAN}[pooling])
-    tensors = _finish(writer, bert_tensors(shape), seed, tensor_type)
-    return TinyModel(Path(path), "bert", tensor_type, shape, vocabulary, None, tensors)
+    if encoder.positions in ("pairs", "halves"):
+        writer.add_rope_freq_base(shape.rope_freq_base)
+    if encoder.window_every:
+        writer.add_sliding_window(encoder.n_window)
+        writer.add_sliding_window_pattern(encoder.window_every)
+        writer.add_rope_freq_base_swa(shape.rope_freq_base_window)
+    if encoder.n_experts:
+        writer.add_expert_count(encoder.n_experts)
+        writer.add_expert_used_count(encoder.n_experts_used)
+        writer.add_moe_every_n_layers(2)
+    change(writer)
+    tensors = _finish(writer, encoder_tensors(encoder, shape), seed, tensor_type)
+    return TinyModel(Path(path), architecture, tensor_type, shape, vocabulary, None, tensors, encoder)
 
 
 def write_tiny_t5(
@@ -241,8 +274,8 @@ def write_tiny_mamba(
 
 def write_tiny(architecture: str, path: str | Path, *, seed: int = 0, tensor_type: str = "F32") -> TinyModel:
     """Writes a tiny model of any name in ``ARCHITECTURES`` or ``UNUSABLE``, in its usual settings."""
-    if architecture == "bert":
-        return write_tiny_bert(path, seed=seed, tensor_type=tensor_type)
+    if architecture in BERTS:
+        return write_tiny_bert(path, architecture=architecture, seed=seed, tensor_type=tensor_type)
     if architecture in ("t5", "t5encoder"):
         return write_tiny_t5(path, architecture=architecture, seed=seed, tensor_type=tensor_type)
     if architecture in RECURRENT:
@@ -317,4 +350,4 @@ def _draw(name: str, dims: tuple[int, ...], seed: int) -> np.ndarray:
     # their products down.
     t5 = name.startswith(("enc.", "dec."))
     gain = (0.6 if t5 else 1.5) if "attn_q" in name or "attn_k" in name else 1.0
-    return np.float32(gain / np.sqrt(dims[1])) * noise
+    return np.float32(gain / np.sqrt(dims[-1])) * noise
