@@ -25,7 +25,7 @@ from sweeps.timing import Case, Timing, libllama, native, time_cases
 from tiny_models import TinyModel
 
 TEXTS = ("The film isn't very good.", "The company said that profit rose.", "a")
-PROMPT = "The film and the company and the profit: "
+PROMPT = "The film and the company, the profit and the film, and what the company said of it: "  # worth computing apart
 
 
 def silent(line: str) -> None:
