@@ -143,8 +143,7 @@ depths = []
 for layer, left in ((2, None), (3, 8 << 20), (4, 8 << 20)):
     leave(left)  # and what the load before took is free again: 5.3 MB for each block
     Embedder(sys.argv[1], layer=layer, n_threads=1).fit()
-    (model,) = engine._models.values()
-    depths.append(model.max_layer)
+    depths += [model.max_layer for model in engine._models.values()]
 print(depths)
 """
     assert run(program, wide.path) == ["[2, 3, 4]"]
