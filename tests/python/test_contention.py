@@ -2,8 +2,8 @@
 
 By processor time, which other processes of the machine hardly change. Each bound is far from both sides: with threads
 that spin where they wait, llama.cpp's own way, two embedders at once took 3 to 20 times the processor time of two runs
-one after the other, and 5 times that of two single threads at least; as it is, once and one and a half times (two busy
-cores).
+one after the other, and at least 4.7 times that of two single threads; as it is, once and one and a half times (two
+busy cores).
 """
 
 from __future__ import annotations
