@@ -18,6 +18,8 @@
 namespace fastplr {
 namespace {
 
+constexpr std::size_t kContextStep = 256;  // llama.cpp rounds up to as much
+
 PoolingRange pooling_range(Pooling pooling, const TokenizedText& text, bool encoder) {
     const std::size_t n = text.tokens.size();
     switch (pooling) {
@@ -134,7 +136,8 @@ void Embedder::Impl::start_anew_if_forked() {
 void Embedder::Impl::prepare_context(std::size_t n_shared, std::size_t longest) {
     const auto n_batch = static_cast<std::size_t>(options.n_batch);
     ContextShape shape;
-    shape.n_ctx = n_shared + std::max(longest, n_batch);
+    // In steps, so that not every longer text makes a new one.
+    shape.n_ctx = (n_shared + std::max(longest, n_batch) + kContextStep - 1) / kContextStep * kContextStep;
     shape.n_batch = n_batch;
     shape.depth = capture.depth();
     if (model->is_encoder()) {
@@ -163,7 +166,8 @@ std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& tex
     }
     std::size_t n_shared = 0;
     if (shares() && !long_rope) {
-        n_shared = shared_length(texts, prefix.tokens, limit, static_cast<std::size_t>(options.n_batch));
+        n_shared = shared_length(texts, tokenizer.prompt_alone(request.prompt), limit,
+                                 static_cast<std::size_t>(options.n_batch));
     }
     prepare_context(n_shared, longest - n_shared);
     context->use_long_rope(long_rope);
