@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -49,7 +50,7 @@ def _environment(n_threads: int) -> dict[str, str]:
     }
 
 
-class WorkerProcess:
+class WorkerProcess(ABC):
     """A process that answers each request with one line of JSON.
 
     Args:
@@ -94,13 +95,13 @@ class WorkerProcess:
         """Of the process."""
         return self._process.pid
 
+    @abstractmethod
     def load(self) -> float:
         """Load the model; seconds that it took."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embed(self, groups: Sequence[Group]) -> tuple[float, npt.NDArray[np.float32]]:
         """Seconds that the rival took, and features (n_texts, n_features)."""
-        raise NotImplementedError
 
     def peak_over_import(self) -> int | None:
         """Bytes: the most memory that the process has had, less what it had after its imports."""

@@ -35,7 +35,7 @@ Features = npt.NDArray[np.float32]
 
 POOLINGS = ("mean", "mean_all", "last")
 DEFAULT_N_BATCH = 512
-MAX_N_BATCH = 8192  # these two as in cpp/src/embedding/embedder.cpp
+MAX_N_BATCH = 8192  # these two as in cpp/src/embedding/checks.cpp
 MAX_N_THREADS = 512
 #: Texts that embed() takes at once from what has no length: a few of the engine's windows (see embedding_run.py).
 STREAM_TEXTS = 4096
@@ -124,7 +124,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return {
             "n_ctx": self._setting("n_ctx", 0, 1, INT32_MAX),
             "n_batch": self._setting("n_batch", DEFAULT_N_BATCH, 1, MAX_N_BATCH),
-            "n_threads": self._setting("n_threads", default_threads(), 1, MAX_N_THREADS),
+            "n_threads": self._setting("n_threads", min(default_threads(), MAX_N_THREADS), 1, MAX_N_THREADS),
             "n_gpu_layers": self._setting("n_gpu_layers", 0, -INT32_MAX, INT32_MAX),
         }
 
@@ -246,8 +246,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Texts are taken from the iterable as they are needed, never more than one piece, and what takes memory does not
         grow with their number. A text that comes again in the same piece is computed once, in a later piece as far as
         it is still known (see docs/engine.md). Batches are filled from one piece, and its first texts are tokenised
-        before anything is computed: small pieces cost time, some 3 per cent at 64 texts a piece, 1 at 1024. An
-        iterable that raises an exception ends the pieces with it, after the features of all texts that it gave before.
+        before anything is computed: very small pieces cost time. An iterable
+        that raises an exception ends the pieces with it, after the features of all texts that it gave before.
 
         Args and errors as in :meth:`embed`. The settings are those at the time of the call, and are checked then;
         errors number a text within the corpus. That texts were cut is warned of once, when the first one was.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastplr import _core
+from fastplr.engine import release_others
+from fastplr.errors import ContextMemoryError
 from fastplr.feature_keys import FeatureKeys
 from fastplr.known_features import Gap, KnownFeatures, fill_known
 from fastplr.model_file import ModelFile
@@ -20,8 +23,7 @@ __all__ = ["EmbeddingRun"]
 Features = npt.NDArray[np.float32]
 
 # What the engine gets in one call. It tokenises 512 texts ahead of what it computes, but not across calls: the first
-# 512 texts of each call wait for it, of 4096 one eighth. Tokenising takes 0.7 to 2.5 per cent of the time (SmolLM2 135M
-# at half depth, two threads, without and with a prompt of 140 tokens).
+# 512 texts of each call wait for it, of 4096 one eighth. docs/tuning.md has what tokenising costs.
 BLOCK_TEXTS = 4096
 BLOCK_CHARACTERS = 16 << 20  # the engine copies the texts,
 BLOCK_BYTES = 64 << 20  # and their features are copied from a block of their own to the place where they belong
@@ -135,17 +137,29 @@ class EmbeddingRun:
             )
             bar.update(len(finished))
 
-        summary = self._engine_of(layers).embed(
-            texts,
-            block,
-            layers=layers,
-            poolings=poolings,
-            prefix=self._prompt.prefix,
-            suffix=self._prompt.suffix,
-            truncate=self._truncate,
-            indices=[self.n_texts + place for place in places],
-            on_batch=keep,
-        )
+        engine = self._engine_of(layers)
+
+        def embed() -> dict[str, Any]:
+            return engine.embed(
+                texts,
+                block,
+                layers=layers,
+                poolings=poolings,
+                prefix=self._prompt.prefix,
+                suffix=self._prompt.suffix,
+                truncate=self._truncate,
+                indices=[self.n_texts + place for place in places],
+                on_batch=keep,
+            )
+
+        n_before = bar.n
+        try:
+            summary = embed()
+        except ContextMemoryError:
+            if not release_others(engine):
+                raise
+            bar.update(n_before - bar.n)
+            summary = embed()  # with the memory of those that were only kept in case they are asked for again
         rows[np.ix_(places, gap.layers, gap.poolings)] = block
         self.n_tokens += summary["n_tokens"]
         return [places[index] for index in summary["truncated"]]

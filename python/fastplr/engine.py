@@ -92,7 +92,7 @@ def get_engine(
         ModelMemoryError: Memory for its weights cannot be had, even without the other models that are kept.
         UnsupportedArchitecture, InputError: As the native core raises them.
     """
-    model_key = (os.path.realpath(resolved.path), stamp, n_gpu_layers)
+    model_key = (os.path.realpath(resolved.path), resolved.file_sha256, n_gpu_layers)
     engine_key = (*model_key, n_ctx, n_batch, n_threads)
     with _lock:
         _set_log_level()
@@ -162,6 +162,18 @@ def note_if_not_shared(engine: _core.Embedder, path: str | os.PathLike[str]) -> 
         "%s is %s (%s): the prompt before the texts is computed anew with each of them",
         *(os.fspath(path), kind, engine.model.architecture),
     )
+
+
+def release_others(engine: _core.Embedder) -> bool:
+    """Let go of every other engine, and of every model but this engine's. Returns whether there was one."""
+    with _lock:
+        others = [key for key, other in _engines.items() if other is not engine]
+        idle = [key for key, model in _models.items() if model is not engine.model]
+        for key in others:
+            del _engines[key]
+        for key in idle:
+            del _models[key]
+        return bool(others or idle)
 
 
 def clear_engines() -> None:

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import sqlite3
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import RLock
@@ -24,6 +23,7 @@ from fastplr import feature_table
 from fastplr.errors import CacheWarning, FastplrError
 from fastplr.feature_cache import CachedRow
 from fastplr.feature_table import SCHEMA_VERSION
+from fastplr.user_warning import warn_user
 
 __all__ = ["DEFAULT_MAX_BYTES", "FeatureStore", "StoreInfo", "StoreUnavailable"]
 
@@ -91,6 +91,14 @@ class FeatureStore:
         """
         found = self._run(lambda connection: feature_table.read(connection, keys))
         return [found.get(key) for key in keys]
+
+    def held(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Which of `keys` are here, sound or not.
+
+        Raises:
+            StoreUnavailable: The store cannot be used.
+        """
+        return self._run(lambda connection: feature_table.held(connection, keys))
 
     def put(self, keys: Sequence[bytes], features: npt.NDArray[np.float32], cut: Sequence[bool]) -> None:
         """Keep ``features[i]``, float32 ``(n_features,)``, and ``cut[i]`` under ``keys[i]``: all of them or none.
@@ -233,7 +241,7 @@ class FeatureStore:
             raise self._unavailable(error) from error
         message = f"the feature cache {str(self.path)!r} was not usable ({reason}): set aside as {aside.name!r}"
         _logger.warning("%s", message)
-        warnings.warn(message, CacheWarning, stacklevel=2)
+        warn_user(message, CacheWarning)
 
     # -- forks: SQLite forbids that a connection is carried across one, used or not ----------------------------------
 

@@ -20,7 +20,18 @@ import numpy.typing as npt
 from fastplr.feature_cache import CachedRow
 from fastplr.feature_keys import KEY_BYTES
 
-__all__ = ["SCHEMA_VERSION", "NotOurs", "count", "delete_all", "entry", "prepare", "read", "says_damaged", "write"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "NotOurs",
+    "count",
+    "delete_all",
+    "entry",
+    "held",
+    "prepare",
+    "read",
+    "says_damaged",
+    "write",
+]
 
 T = TypeVar("T")
 Entry = tuple[bytes, int, int, bytes, bytes]
@@ -45,6 +56,7 @@ DELETED_AT_ONCE = 256
 
 _SECONDS_A_DAY = 86_400
 _SQLITE_ERROR = 1  # "unsupported file format", "no such table": not what this file should say
+_ERRORS_OF_FORM = ("unsupported file format", "no such table", "no such column")
 _SQLITE_READONLY = 8  # a file that may be written, but says of itself that it is of a later format
 
 
@@ -99,6 +111,15 @@ def read(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, C
             connection.execute(f"DELETE FROM features WHERE id IN ({_marks(rows)})", rows)
     if stale:
         _touch(connection, stale)
+    return found
+
+
+def held(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
+    """Which of `keys` have a row; whether it is sound is not looked at."""
+    found: set[bytes] = set()
+    for some in _pieces(keys):
+        query = f"SELECT key FROM features WHERE key IN ({_marks(some)})"
+        found.update(key for (key,) in connection.execute(query, some))
     return found
 
 
@@ -164,7 +185,9 @@ def _number(connection: sqlite3.Connection, query: str) -> int:
 def says_damaged(error: Exception, writable: bool) -> bool:
     """Whether it is the file that is at fault, and not its surroundings. `writable`: whether it may be written."""
     if isinstance(error, sqlite3.OperationalError):
-        code = getattr(error, "sqlite_errorcode", None)  # known from Python 3.11 on
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None:  # Python 3.10
+            return str(error).startswith(_ERRORS_OF_FORM)
         return code == _SQLITE_ERROR or (code == _SQLITE_READONLY and writable)
     if isinstance(error, sqlite3.ProgrammingError):  # closed by a fork in the middle of a statement
         return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from fastplr.errors import CacheWarning
 from fastplr.feature_cache import CachedRow, FeatureCache
 from fastplr.feature_keys import FeatureKeys
 from fastplr.feature_store import FeatureStore, StoreUnavailable
+from fastplr.user_warning import warn_user
 
 __all__ = ["Gap", "KnownFeatures", "fill_known"]
 
@@ -46,15 +46,16 @@ class KnownFeatures:
         self._bytes_left = memory.max_bytes // 2
 
     def get(self, keys: Sequence[bytes]) -> list[CachedRow | None]:
-        """The row of each key, None where it is not known."""
+        """The row of each key, None where it is not known. What only memory knew is then on disk as well."""
         rows = self._memory.get(keys)
         if self._store is None:
             return rows
+        remembered = {key: row for key, row in zip(keys, rows, strict=True) if row is not None}
         missing = [place for place, row in enumerate(rows) if row is None]
-        if not missing:
-            return rows
         try:
-            stored = self._store.get([keys[place] for place in missing])
+            if remembered:
+                _add(self._store, remembered)
+            stored = self._store.get([keys[place] for place in missing]) if missing else []
         except StoreUnavailable as error:
             self._go_on_without_store(error)
             return rows
@@ -89,7 +90,16 @@ class KnownFeatures:
         self._store = None
         message = f"{error}; going on without it"
         _logger.warning("%s", message)
-        warnings.warn(message, CacheWarning, stacklevel=2)
+        warn_user(message, CacheWarning)
+
+
+def _add(store: FeatureStore, rows: Mapping[bytes, CachedRow]) -> None:
+    """Put into `store` those of `rows` that it does not have."""
+    held = store.held(list(rows))
+    new = {key: row for key, row in rows.items() if key not in held}
+    if new:
+        features = np.stack([row.features for row in new.values()])
+        store.put(list(new), features, [row.cut for row in new.values()])
 
 
 class Gap(NamedTuple):

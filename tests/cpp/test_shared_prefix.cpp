@@ -31,6 +31,13 @@ std::vector<llama_token> first_tokens(const std::vector<TokenizedText>& texts, s
     return {texts[0].tokens.begin(), texts[0].tokens.begin() + static_cast<std::ptrdiff_t>(n)};
 }
 
+// With the prompt's tokens as they are alone.
+std::size_t shared_length(std::size_t n, std::size_t prompt, std::size_t common, std::size_t own,
+                          std::size_t limit, std::size_t n_batch) {
+    const auto texts = texts_of(n, prompt, common, own);
+    return fastplr::shared_length(texts, first_tokens(texts, prompt), limit, n_batch);
+}
+
 }  // namespace
 
 TEST_CASE("the common prefix leaves every text a token") {
@@ -47,34 +54,36 @@ TEST_CASE("the common prefix leaves every text a token") {
 
 TEST_CASE("a prompt is shared unless it is short, whatever the number of texts") {
     for (const std::size_t n : {1, 2, 500}) {
-        CHECK(fastplr::shared_length(texts_of(n, 40, 0, 10), {}, kNoLimit, 512) == 40);
-        CHECK(fastplr::shared_length(texts_of(n, 16, 0, 10), {}, kNoLimit, 512) == 16);
-        CHECK(fastplr::shared_length(texts_of(n, 15, 0, 10), {}, kNoLimit, 512) == 0);
-        CHECK(fastplr::shared_length(texts_of(n, 0, 0, 10), {}, kNoLimit, 512) == 0);
+        CHECK(shared_length(n, 40, 0, 10, kNoLimit, 512) == 40);
+        CHECK(shared_length(n, 16, 0, 10, kNoLimit, 512) == 16);
+        CHECK(shared_length(n, 15, 0, 10, kNoLimit, 512) == 0);
+        CHECK(shared_length(n, 0, 0, 10, kNoLimit, 512) == 0);
     }
 }
 
 TEST_CASE(
     "what the texts have in common beyond the prompt is shared where further batches save more than it") {
     // Ten tokens more for each of n * 5 / 100 further batches, against the prompt's 20.
-    CHECK(fastplr::shared_length(texts_of(59, 20, 10, 5), {}, kNoLimit, 100) == 20);
-    CHECK(fastplr::shared_length(texts_of(60, 20, 10, 5), {}, kNoLimit, 100) == 30);
-    CHECK(fastplr::shared_length(texts_of(60, 20, 10, 5), {}, 25, 100) == 25);
-    CHECK(fastplr::shared_length(texts_of(20, 0, 20, 5), {}, kNoLimit, 100) == 20);
-    CHECK(fastplr::shared_length(texts_of(20, 0, 10, 5), {}, kNoLimit, 100) == 0);
+    CHECK(shared_length(59, 20, 10, 5, kNoLimit, 100) == 20);
+    CHECK(shared_length(60, 20, 10, 5, kNoLimit, 100) == 30);
+    CHECK(shared_length(60, 20, 10, 5, 25, 100) == 25);
+    CHECK(shared_length(20, 0, 20, 5, kNoLimit, 100) == 20);
+    CHECK(shared_length(20, 0, 10, 5, kNoLimit, 100) == 0);
 }
 
-TEST_CASE("a known prefix is used again where it is nearly as long") {
-    const auto texts = texts_of(100, 40, 0, 5);  // in six batches
-    CHECK(fastplr::shared_length(texts, first_tokens(texts, 40), kNoLimit, 100) == 40);
-    CHECK(fastplr::shared_length(texts, first_tokens(texts, 34), kNoLimit, 100) == 34);
-    CHECK(fastplr::shared_length(texts, first_tokens(texts, 33), kNoLimit, 100) == 40);
-    // Longer than the prompt, since the texts before had more in common: still right for these.
-    CHECK(fastplr::shared_length(texts_of(3, 40, 4, 5), first_tokens(texts_of(3, 40, 4, 5), 44), kNoLimit,
-                                 512) == 44);
-    // Another prompt, or one that the limit forbids.
-    CHECK(fastplr::shared_length(texts, {7, 7, 7}, kNoLimit, 100) == 40);
-    CHECK(fastplr::shared_length(texts, first_tokens(texts, 40), 30, 100) == 30);
+TEST_CASE("what some texts of one prompt happen to begin with does not count as the prompt") {
+    // One text, or texts whose first tokens are the same.
+    CHECK(shared_length(1, 40, 0, 10, kNoLimit, 512) == 40);
+    CHECK(shared_length(3, 40, 4, 10, kNoLimit, 512) == 40);
+    // A token of the prompt's end becomes part of the text: nothing of it is shared.
+    auto texts = texts_of(3, 40, 0, 5);
+    for (TokenizedText& text : texts) text.text_begin = 39;
+    CHECK(fastplr::shared_length(texts, first_tokens(texts, 40), kNoLimit, 512) == 39);
+    // The prompt alone ends in other tokens than before the texts, or in one that only ends a text.
+    auto alone = first_tokens(texts, 38);
+    alone.insert(alone.end(), {7, 7, 7});
+    CHECK(fastplr::shared_length(texts, alone, kNoLimit, 512) == 38);
+    CHECK(fastplr::shared_length(texts, alone, 30, 512) == 30);
 }
 
 TEST_CASE("begins of the ranges within the prefix, each once") {

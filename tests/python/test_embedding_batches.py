@@ -57,6 +57,23 @@ def test_texts_that_were_cut_are_named_with_their_batch(tiny_llama: TinyModel) -
     assert 0 < len(too_long) < len(TEXTS)
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux shows them")
+def test_texts_are_tokenised_while_others_are_computed(engine: _core.Embedder) -> None:
+    # 512 texts at once; those after them take a second to tokenise, and the first batch a millisecond to compute.
+    texts = ["a film"] * 512 + ["the film is slow and boring " * 400] * 512
+    out = np.empty((len(texts), 1, 1, 64), dtype=np.float32)
+    n_threads: list[int] = []
+
+    def stop(*_: object) -> None:
+        n_threads.append(len(list(Path("/proc/self/task").iterdir())))
+        raise KeyError("enough")
+
+    for some in (texts[:512], texts):
+        with pytest.raises(KeyError, match="enough"):
+            engine.embed(some, out[: len(some)], layers=[1], poolings=["mean"], truncate=True, on_batch=stop)
+    assert n_threads[1] == n_threads[0] + 1
+
+
 def test_what_it_raises_ends_the_work(engine: _core.Embedder, tiny_llama: TinyModel) -> None:
     out = np.full((len(TEXTS), 1, 1, 64), np.nan, dtype=np.float32)
     n_batches = 0

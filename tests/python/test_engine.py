@@ -88,6 +88,13 @@ def test_the_number_of_contexts_is_limited(tiny_llama: TinyModel) -> None:
     assert (len(engine._models), len(engine._engines)) == (1, engine.MAX_ENGINES)
 
 
+def test_more_cores_than_ggml_has_threads_for_are_no_error(
+    tiny_llama: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastplr.embedder.default_threads", lambda: 768)
+    assert Embedder(tiny_llama.path)._engine_settings()["n_threads"] == 512
+
+
 def test_the_default_is_the_cores_that_this_process_may_use() -> None:
     assert 1 <= default_threads() <= 512
     program = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"

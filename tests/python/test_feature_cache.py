@@ -125,6 +125,14 @@ def test_what_was_computed_once_is_read_by_a_later_run(model: Embedder, tiny_lla
     np.testing.assert_allclose(first, want, atol=F16_ATTENTION)
 
 
+def test_what_only_memory_knows_reaches_the_disk(model: Embedder, tiny_llama: TinyModel, folder: Path) -> None:
+    clone(model).set_params(cache=None).embed(TEXTS[:4])
+    assert n_computed(model, TEXTS[1:]) == n_tokens(tiny_llama, TEXTS[4:])
+    feature_cache.clear()
+    assert n_computed(model, TEXTS[1:]) == 0
+    assert n_computed(model, TEXTS[:1]) == n_tokens(tiny_llama, TEXTS[:1])  # nobody asked for it with the cache
+
+
 def test_only_the_missing_texts_are_computed(model: Embedder, tiny_llama: TinyModel) -> None:
     model.embed(TEXTS[1:4])
     feature_cache.clear()

@@ -136,6 +136,42 @@ except fastplr.ModelMemoryError as error:
     assert run(program, wide.path, other) == ["1 (1, 512)", "1", "True True True"]
 
 
+def test_models_that_are_only_kept_give_way_to_a_context(wide: TinyModel, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.write_bytes(wide.path.read_bytes())
+    program = """
+Embedder(sys.argv[1], layer=-1, n_threads=1).embed(["a film"])
+model = Embedder(sys.argv[2], layer=2, n_threads=1)
+model.embed(["a film"])
+print(len(engine._models))
+leave(12 << 20)
+print(model.embed(["the film is slow " * 400]).shape)  # some 10 MB for keys and values, 10 for computing
+print(len(engine._models))
+try:
+    model.embed(["the film is slow " * 1600])
+except fastplr.ContextMemoryError as error:
+    print("n_batch 512" in str(error))
+"""
+    assert run(program, wide.path, other) == ["2", "(1, 512)", "1", "True"]
+
+
+def test_a_long_word_does_not_overflow_the_stack(tiny_llama: TinyModel) -> None:
+    program = """
+model = Embedder(sys.argv[1], n_threads=1, on_long="truncate")
+model.embed(["a film"])
+leave(64 << 20)
+try:
+    model.embed(["x" * 2000])
+except fastplr.ContextMemoryError as error:
+    print(error)
+leave(None)
+print(model.embed(["x" * 2000]).shape)
+"""
+    (error, shape) = run(program, tiny_llama.path)
+    assert "stack of 128 MiB" in error
+    assert shape == "(1, 64)"
+
+
 def test_a_model_is_loaded_no_deeper_than_memory_allows(wide: TinyModel) -> None:
     # A later load takes twice as many blocks as there were; where these do not fit, those that are wanted.
     program = """

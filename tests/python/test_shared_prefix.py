@@ -87,6 +87,19 @@ def test_shallow_then_deep_equals_deep(tiny_llama: TinyModel) -> None:
         np.testing.assert_array_equal(got, fresh)
 
 
+@pytest.mark.parametrize("tensor_type", ["F32", "Q8_0"])
+def test_what_was_computed_before_changes_no_bit(tmp_path: Path, tensor_type: str) -> None:
+    # What the end of the prompt becomes depends on the text: " The" is a token, " 13" is two.
+    tiny = write_tiny_llama(tmp_path / "model.gguf", tensor_type=tensor_type)
+    calls = [["13.1 %"], ["the film"], ["13.1 %", "13.2 %"], ["the film", "the film was good"], TEXTS]
+    fresh = [native_embed(engine_of(tiny.path), texts, [2], prefix=PREFIX)[0] for texts in calls]
+    for first in range(len(calls)):
+        engine = engine_of(tiny.path)
+        for then in [first, *range(len(calls))]:
+            got, _ = native_embed(engine, calls[then], [2], prefix=PREFIX)
+            np.testing.assert_array_equal(got, fresh[then], err_msg=f"{calls[first]}, then {calls[then]}")
+
+
 def test_the_last_layer_is_computed_to_its_depth_not_that_of_the_layer_before(tiny_llama: TinyModel) -> None:
     # The keys of the deeper blocks are unwritten after a shallow run.
     engine = engine_of(tiny_llama.path)

@@ -1,6 +1,9 @@
 #include "embedding/large_stack.hpp"
 
 #include <exception>
+#include <string>
+
+#include "fastplr/errors.hpp"
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -37,15 +40,16 @@ void run_with_large_stack(std::size_t n_bytes, const std::function<void()>& func
                   pthread_create(&thread, &attributes, run, &call) == 0;
         pthread_attr_destroy(&attributes);
     }
-    if (started) {
-        pthread_join(thread, nullptr);
-        if (call.error) std::rethrow_exception(call.error);
-        return;
+    if (!started) {
+        throw ContextMemoryError("a thread with a stack of " + std::to_string(n_bytes >> 20) +
+                                 " MiB, which long words need, could not be started");
     }
+    pthread_join(thread, nullptr);
+    if (call.error) std::rethrow_exception(call.error);
 #else
     (void)n_bytes;
-#endif
     function();
+#endif
 }
 
 }  // namespace fastplr

@@ -5,13 +5,10 @@
 namespace fastplr {
 namespace {
 
-// Texts of a batch share what they begin with anyway. A prefix is an extra decode, which costs as much as
-// some twenty tokens: a shorter one is not worth it. docs/tuning.md has the measurement.
+// Texts of a batch share what they begin with anyway. To compute a prefix apart costs a call as much as three
+// to five tokens (docs/tuning.md) and saves the next call the prefix: from this length on, several times as
+// much.
 constexpr std::size_t kWorthKeeping = 16;
-
-bool begins_with(const std::vector<llama_token>& tokens, const std::vector<llama_token>& prefix) {
-    return prefix.size() <= tokens.size() && std::equal(prefix.begin(), prefix.end(), tokens.begin());
-}
 
 template <class T>
 std::size_t index_of(const std::vector<T>& values, T value) {
@@ -61,10 +58,13 @@ std::size_t common_prefix(const std::vector<TokenizedText>& texts, std::size_t l
     return n;
 }
 
-std::size_t shared_length(const std::vector<TokenizedText>& texts, const std::vector<llama_token>& known,
-                          std::size_t limit, std::size_t n_batch) {
+std::size_t shared_length(const std::vector<TokenizedText>& texts,
+                          const std::vector<llama_token>& prompt_alone, std::size_t limit,
+                          std::size_t n_batch) {
     const std::size_t common = common_prefix(texts, limit);
-    std::size_t prompt = common;
+    const auto& first = texts.front().tokens;
+    const auto differ = std::mismatch(prompt_alone.begin(), prompt_alone.end(), first.begin(), first.end());
+    std::size_t prompt = std::min(common, static_cast<std::size_t>(differ.second - first.begin()));
     std::size_t n_rest = 0;
     for (const TokenizedText& text : texts) {
         prompt = std::min(prompt, text.text_begin);
@@ -73,14 +73,8 @@ std::size_t shared_length(const std::vector<TokenizedText>& texts, const std::ve
     // Every batch after the first one computes again what is not kept. What is longer than the prompt helps
     // no later call, and costs it the prompt.
     const std::size_t further_batches = n_rest / n_batch;
-    std::size_t wanted = (common - prompt) * further_batches > prompt ? common : prompt;
-    if (wanted < kWorthKeeping) wanted = 0;
-
-    const bool usable = !known.empty() && known.size() <= common && begins_with(texts.front().tokens, known);
-    if (!usable) return wanted;
-    // To keep a longer one costs all of its tokens once, and saves the difference in every batch.
-    const std::size_t longer = wanted > known.size() ? wanted - known.size() : 0;
-    return longer * (further_batches + 1) <= wanted ? known.size() : wanted;
+    const std::size_t wanted = (common - prompt) * further_batches > prompt ? common : prompt;
+    return wanted < kWorthKeeping ? 0 : wanted;
 }
 
 std::vector<std::size_t> shared_begins(const std::vector<std::vector<PoolingRange>>& ranges,

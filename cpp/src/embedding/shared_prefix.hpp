@@ -32,13 +32,14 @@ std::size_t common_prefix(const std::vector<TokenizedText>& texts, std::size_t l
 
 /// How many of the common tokens are worth computing apart from the texts, 0 for none.
 /// \param texts what is to be embedded, at least one.
-/// \param known the tokens of the prefix that the context holds, may be empty: used again where it is nearly
-/// as long.
+/// \param prompt_alone the tokens of the prompt before the text without white space at its end, which the
+/// tokens of some texts begin with: what texts of one prompt share is then the same in every call.
 /// \param limit no more than this many.
 /// \param n_batch tokens of a batch: what the texts themselves have in common, beyond their prompt, is shared
 /// where there are batches enough for it.
-std::size_t shared_length(const std::vector<TokenizedText>& texts, const std::vector<llama_token>& known,
-                          std::size_t limit, std::size_t n_batch);
+std::size_t shared_length(const std::vector<TokenizedText>& texts,
+                          const std::vector<llama_token>& prompt_alone, std::size_t limit,
+                          std::size_t n_batch);
 
 /// The first tokens of those pooled ranges that begin within the first `n_shared` tokens, ascending, each
 /// once.

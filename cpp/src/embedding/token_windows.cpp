@@ -10,6 +10,8 @@
 namespace fastplr {
 namespace {
 
+constexpr std::chrono::milliseconds kBetweenSteps{50};
+
 struct Stopped {};
 
 TokenizedText tokenize_text(const Tokenizer& tokenizer, const std::string& text, const EmbedRequest& request,
@@ -117,14 +119,19 @@ TokenWindow TokenWindows::tokenize(std::size_t first, const std::function<void()
 bool TokenWindows::next(TokenWindow& window) {
     if (taken_ >= texts_.size()) return false;
     if (ahead_) {
-        using namespace std::chrono_literals;
-        while (ahead_->wait_for(50ms) != std::future_status::ready) {
+        while (ahead_->wait_for(kBetweenSteps) != std::future_status::ready) {
             if (request_.on_step) request_.on_step();
         }
         window = ahead_->get();
         ahead_.reset();
     } else {
-        window = tokenize(taken_, request_.on_step);
+        // Not after every text: who is asked may have to wait for a lock each time.
+        auto asked = std::chrono::steady_clock::now();
+        window = tokenize(taken_, [&] {
+            if (!request_.on_step || std::chrono::steady_clock::now() - asked < kBetweenSteps) return;
+            request_.on_step();
+            asked = std::chrono::steady_clock::now();
+        });
     }
     taken_ += window.texts.size();
     if (taken_ < texts_.size()) {

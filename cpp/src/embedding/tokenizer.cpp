@@ -61,6 +61,12 @@ std::vector<llama_token> Tokenizer::tokens_of(const std::string& text) const {
     return tokens;
 }
 
+std::vector<llama_token> Tokenizer::prompt_alone(const Prompt& prompt) const {
+    const std::size_t last = prompt.prefix.find_last_not_of(" \t\r\n");
+    return last == std::string::npos ? std::vector<llama_token>{}
+                                     : raw_tokens(prompt.prefix.substr(0, last + 1));
+}
+
 std::string Tokenizer::piece(llama_token token) const {
     if (llama_vocab_is_control(vocab_, token)) return {};
     std::string bytes(32, '\0');

@@ -27,6 +27,10 @@ class Tokenizer {
     /// tokeniser fails.
     TokenizedText tokenize(const std::string& text, const Prompt& prompt) const;
 
+    /// Tokens of the prompt's prefix alone, without the white space at its end, which becomes part of the
+    /// text's first token. Empty where there is no prefix.
+    std::vector<llama_token> prompt_alone(const Prompt& prompt) const;
+
     /// Whether tokens stand for all bytes of a text (BPE, SentencePiece); an unknown word of others is one
     /// token however long.
     bool keeps_bytes() const;

@@ -43,7 +43,7 @@ thread_local int guard_depth = 0;
 thread_local std::string guard_errors;
 thread_local bool guard_out_of_memory = false;
 
-constexpr std::string_view kAbortOutOfMemory = "out of memory";  // of our patch 0007
+constexpr std::string_view kAbortOutOfMemory = "out of memory";  // of our patch 0009
 
 // What llama.cpp and ggml, as pinned, say where memory cannot be had.
 constexpr std::array<std::string_view, 6> kOutOfMemory{"bad_alloc",           "failed to allocate",

@@ -90,6 +90,9 @@ std::unique_ptr<Model::Native> Model::load_native(const std::string& path, const
     LoadProgress progress{options.on_progress, nullptr};
     llama_model_params params = llama_model_default_params();
     params.n_gpu_layers = options.n_gpu_layers;
+    // Without a list llama.cpp takes every accelerator, and lets it multiply the weights that the CPU holds.
+    static ggml_backend_dev_t no_devices[] = {nullptr};
+    if (!native->accelerated) params.devices = no_devices;
     // A mapped file that somebody overwrites takes the process with it.
     params.load_mode = LLAMA_LOAD_MODE_NONE;
     params.lazy_mode = LLAMA_LAZY_MODE_OFF;
