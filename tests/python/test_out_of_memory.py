@@ -145,8 +145,9 @@ model = Embedder(sys.argv[2], layer=2, n_threads=1)
 model.embed(["a film"])
 print(len(engine._models))
 leave(12 << 20)
-print(model.embed(["the film is slow " * 400]).shape)  # some 10 MB for keys and values, 10 for computing
+print(model.embed(["the film is slow " * 1200]).shape)  # some 20 MB for keys and values alone
 print(len(engine._models))
+leave(2 << 20)
 try:
     model.embed(["the film is slow " * 1600])
 except fastplr.ContextMemoryError as error:
