@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +138,7 @@ class EmbeddingRun:
 
         engine = self._engine_of(layers)
 
-        def embed() -> dict[str, Any]:
+        def embed() -> _core.EmbedSummary:
             return engine.embed(
                 texts,
                 block,
