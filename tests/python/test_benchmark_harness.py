@@ -2,11 +2,13 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from harness.corpus import NoTasks, draw_corpus
+from harness.corpus import Group, NoTasks, draw_corpus
 from harness.document import render
 from harness.process_memory import peak_bytes, reset_peak, resident_bytes
 from harness.profile import NoProfile, sort_by_kind
@@ -69,6 +71,7 @@ def test_missing_tasks_are_named(tmp_path, monkeypatch):
 
 ALLOCATING = """
 import sys
+from collections.abc import Sequence
 print('{"ready": true}', flush=True)
 for line in sys.stdin:
     block = bytearray(int(line))
@@ -79,8 +82,11 @@ for line in sys.stdin:
 
 
 class AllocatingProcess(WorkerProcess):
-    def __init__(self) -> None:
-        super().__init__([sys.executable, "-c", ALLOCATING], 1)
+    def load(self) -> float:
+        return 0.0
+
+    def embed(self, groups: Sequence[Group]) -> tuple[float, np.ndarray]:
+        return 0.0, np.empty((0, 1), dtype=np.float32)
 
     def allocate(self, n_bytes: int) -> None:
         self._ask(b"%d\n" % n_bytes)
@@ -88,7 +94,7 @@ class AllocatingProcess(WorkerProcess):
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
 def test_peak_over_import_counts_what_was_given_back():
-    process = AllocatingProcess()
+    process = AllocatingProcess([sys.executable, "-c", ALLOCATING], 1)
     try:
         assert process.peak_over_import() < 4 * MIB
         process.allocate(64 * MIB)
@@ -114,7 +120,7 @@ def test_rival_that_fails_is_quoted():
 
 def test_program_that_does_not_exist_is_unavailable(tmp_path):
     with pytest.raises(RivalUnavailable, match="nothing-here"):
-        WorkerProcess([str(tmp_path / "nothing-here")], 1)
+        AllocatingProcess([str(tmp_path / "nothing-here")], 1)
 
 
 def test_target_is_the_ratio_of_medians_to_the_fastest_float32_rival():
