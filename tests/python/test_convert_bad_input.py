@@ -354,4 +354,8 @@ def test_interruption_leaves_nothing(folder: BertFolder, monkeypatch: pytest.Mon
 
     bar = contextlib.nullcontext(Interrupting())
     monkeypatch.setattr("fastplr.convert.gguf_file.byte_bar", lambda *_: bar)
-    refused(folder, None, KeyboardInterrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
+    try:
+        refused(folder, None, KeyboardInterrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
