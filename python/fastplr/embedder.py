@@ -122,11 +122,17 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _engine_settings(self) -> dict[str, int]:
         return {
-            "n_ctx": self._setting("n_ctx", 0, 1, INT32_MAX),
+            "n_ctx": self._setting("n_ctx", 0, 1, self._model_file().info.n_ctx_train),
             "n_batch": self._setting("n_batch", DEFAULT_N_BATCH, 1, MAX_N_BATCH),
             "n_threads": self._setting("n_threads", min(default_threads(), MAX_N_THREADS), 1, MAX_N_THREADS),
-            "n_gpu_layers": self._setting("n_gpu_layers", 0, -INT32_MAX, INT32_MAX),
+            "n_gpu_layers": self._gpu_layers(),
         }
+
+    def _gpu_layers(self) -> int:
+        number = self._setting("n_gpu_layers", 0, -INT32_MAX, INT32_MAX)
+        if number != 0 and not _core.accelerator_available():
+            raise InputError(f"n_gpu_layers is {number}, but this build of fastplr finds no accelerator: expected 0")
+        return number
 
     def _setting(self, name: str, default: int, low: int, high: int) -> int:
         value = getattr(self, name)
@@ -170,6 +176,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _wanted(self, layers: object, pooling: object) -> tuple[list[int], list[str], bool]:
         """Layers and poolings as lists, and whether the result keeps their dimensions."""
+        layers, pooling = (list(value) if isinstance(value, np.ndarray) else value for value in (layers, pooling))
         many = any(isinstance(value, Sequence) and not isinstance(value, str) for value in (layers, pooling))
         layer_list = list(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
         pooling_list = list(pooling) if isinstance(pooling, Sequence) and not isinstance(pooling, str) else [pooling]

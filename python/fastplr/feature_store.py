@@ -206,7 +206,7 @@ class FeatureStore:
 
     def _file_lock(self) -> FileLock:
         """Held while the file is opened or set aside: no process opens what another is about to rename."""
-        return FileLock(self.folder / f"features-{SCHEMA_VERSION}.lock", timeout=self.busy_seconds)
+        return FileLock(self.folder / f"features-{SCHEMA_VERSION}.lock", timeout=self.busy_seconds, mode=0o600)
 
     def _open(self) -> sqlite3.Connection:
         self._opened_file = _identity_of_file(self.path)

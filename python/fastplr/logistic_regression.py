@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastplr import _core
 from fastplr.errors import InputError, NotConverged
 from fastplr.threads import default_threads
+from fastplr.user_warning import warn_user
 
 __all__ = ["LogisticRegression", "PathResult"]
 
@@ -197,11 +198,10 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 )
                 C = float(Cs[selected])
                 if n_unconverged:
-                    warnings.warn(
+                    warn_user(
                         f"{n_unconverged} of {len(folds) * len(Cs)} cross-validation fits did not reach a "
                         f"relative duality gap of {self.tol:g}: increase max_iter or drop the largest Cs",
                         NotConverged,
-                        stacklevel=2,
                     )
             else:
                 C = 1.0
@@ -364,26 +364,26 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not loo and self.cv < 2:
             raise InputError(f"cv is {self.cv!r}: expected at least 2 folds")
         if repeated.sum() < 2:
-            warnings.warn(
+            warn_user(
                 "C='auto' needs two classes with two rows each to choose by cross-validation: C=1.0 is used",
-                stacklevel=4,
+                UserWarning,
             )
             return []
         if not repeated.all():
-            warnings.warn(
+            warn_user(
                 f"{int((~repeated).sum())} of {len(counts)} classes have a single row, which no fold "
                 "can score: it is trained on in every fold",
-                stacklevel=4,
+                UserWarning,
             )
         scored = rows[repeated[data.codes[rows]]]
         if loo:
             return [(rows[rows != row], np.array([row])) for row in scored]
         n_folds = int(min(self.cv, counts[repeated].min()))
         if n_folds < self.cv:
-            warnings.warn(
+            warn_user(
                 f"cv={self.cv} folds, but the smallest class with at least two rows has {n_folds}: "
                 f"{n_folds} folds are used",
-                stacklevel=4,
+                UserWarning,
             )
         with _input_errors():
             splitter = StratifiedKFold(n_folds, shuffle=True, random_state=self.random_state)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas
 import pytest
 
-from fastplr import Embedder, FastplrError, InputError, ModelError, UnsupportedArchitecture
+from fastplr import Embedder, FastplrError, InputError, ModelError, UnsupportedArchitecture, _core
 from tiny_models import TinyModel, write_tiny, write_tiny_llama
 
 
@@ -158,8 +158,8 @@ def test_layers_and_poolings_asked_for_are_checked(model: Embedder, asked: dict[
         ("on_long", "cut", "on_long is 'cut': expected 'error' or 'truncate'"),
         ("n_ctx", 0, "n_ctx is 0: expected"),
         ("n_ctx", -5, "n_ctx is -5"),
-        ("n_ctx", 513, "n_ctx is 513: expected 0 to 512"),
-        ("n_ctx", 2**31 - 1, "n_ctx is 2147483647: expected 0 to 512"),
+        ("n_ctx", 513, "n_ctx is 513: expected 1 to 512, or None"),
+        ("n_ctx", 2**31 - 1, "n_ctx is 2147483647: expected 1 to 512, or None"),
         ("n_ctx", 2**63, "n_ctx is 9223372036854775808: expected"),
         ("n_ctx", 1.5, "n_ctx is 1.5"),
         ("n_batch", 0, "n_batch is 0"),
@@ -252,3 +252,16 @@ def test_a_model_that_goes_missing_is_an_error_and_no_crash(tmp_path: Path) -> N
     path.unlink()
     with pytest.raises(ModelError, match=str(path)):
         model.embed(["another film"])
+
+
+@pytest.mark.skipif(_core.accelerator_available(), reason="layers on an accelerator are no mistake here")
+def test_layers_on_an_accelerator_are_refused_whatever_is_known_already(tiny_llama: TinyModel) -> None:
+    Embedder(tiny_llama.path).embed(["the film"])
+    with pytest.raises(InputError, match=r"n_gpu_layers is 1, but this build of fastplr finds no accelerator"):
+        Embedder(tiny_llama.path, n_gpu_layers=1).embed(["the film"])
+
+
+def test_layers_may_be_an_array(tiny_llama: TinyModel) -> None:
+    model = Embedder(tiny_llama.path)
+    got = model.embed(["the film"], layers=np.array([1, 2]), pooling=np.array(["mean", "last"]))
+    np.testing.assert_array_equal(got, model.embed(["the film"], layers=[1, 2], pooling=["mean", "last"]))
