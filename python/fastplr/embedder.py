@@ -176,7 +176,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _wanted(self, layers: object, pooling: object) -> tuple[list[int], list[str], bool]:
         """Layers and poolings as lists, and whether the result keeps their dimensions."""
-        layers, pooling = (list(value) if isinstance(value, np.ndarray) else value for value in (layers, pooling))
+        layers, pooling = (value.tolist() if isinstance(value, np.ndarray) else value for value in (layers, pooling))
         many = any(isinstance(value, Sequence) and not isinstance(value, str) for value in (layers, pooling))
         layer_list = list(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
         pooling_list = list(pooling) if isinstance(pooling, Sequence) and not isinstance(pooling, str) else [pooling]
@@ -253,8 +253,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Texts are taken from the iterable as they are needed, never more than one piece, and what takes memory does not
         grow with their number. A text that comes again in the same piece is computed once, in a later piece as far as
         it is still known (see docs/engine.md). Batches are filled from one piece, and its first texts are tokenised
-        before anything is computed: very small pieces cost time. An iterable
-        that raises an exception ends the pieces with it, after the features of all texts that it gave before.
+        before anything is computed: very small pieces cost time. An iterable that raises an exception ends the pieces
+        with it, after the features of all texts that it gave before.
 
         Args and errors as in :meth:`embed`. The settings are those at the time of the call, and are checked then;
         errors number a text within the corpus. That texts were cut is warned of once, when the first one was.

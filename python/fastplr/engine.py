@@ -16,7 +16,7 @@ from fastplr import _core
 from fastplr.errors import ModelError, ModelMemoryError
 from fastplr.model_store import ResolvedModel
 
-__all__ = ["clear_engines", "file_stamp", "get_engine", "note_if_not_shared"]
+__all__ = ["clear_engines", "file_stamp", "get_engine", "note_if_not_shared", "release_others"]
 
 #: Models kept loaded at once; the least recently used goes first. Two let a comparison of two models alternate.
 MAX_MODELS = 2

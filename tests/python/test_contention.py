@@ -1,9 +1,8 @@
 """Embedders that work at once on the same cores: a thread that waits sleeps, it does not take the others' time.
 
 By processor time, which other processes of the machine hardly change. Each bound is far from both sides: with threads
-that spin where they wait, llama.cpp's own way, two embedders at once took 3 to 20 times the processor time of two runs
-one after the other, and at least 4.7 times that of two single threads; as it is, once and one and a half times (two
-busy cores).
+that spin where they wait, llama.cpp's own way, two embedders at once took several times the processor time of two runs
+one after the other and of two single threads; as it is, about the same (`benchmarks/tuning.py barrier` has figures).
 """
 
 from __future__ import annotations
