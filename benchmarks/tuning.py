@@ -22,7 +22,7 @@ from fastplr import __version__, _core
 from harness.corpus import Corpus, NoTasks, draw_corpus
 from harness.machine import describe_machine, pin_to_cores
 from harness.models import gguf_path
-from sweeps import attention, barrier, batch_size, pair_attention, shared_prefix, token_window
+from sweeps import attention, barrier, batch_size, lanes, pair_attention, shared_prefix, token_window
 from sweeps.document import Results, render
 from sweeps.section import Section, Setting
 
@@ -33,6 +33,7 @@ N_TEXTS = 512
 #: What there is, by the name on the command line.
 SWEEPS: dict[str, Callable[[Setting], Section]] = {
     "batch": batch_size.sweep,
+    "lanes": lanes.sweep,
     "cache": attention.sweep_cache,
     "tiles": attention.sweep_tiles,
     "t5": pair_attention.sweep,

@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 CONSTANTS = {
     "n_batch": r"^ *int n_batch = (\d+);",
     "kMaxBatchOfPairs": r"^constexpr int kMaxBatchOfPairs = (\d+);",
+    "kPercentTogether": r"^constexpr std::size_t kPercentTogether = (\d+);",
     "kTextsPerWindow": r"^inline constexpr std::size_t kTextsPerWindow = (\d+);",
     "kWorthKeeping": r"^constexpr std::size_t kWorthKeeping = (\d+);",
     "GGML_BARRIER_SPINS": r"^\+#define GGML_BARRIER_SPINS +(\d+)",

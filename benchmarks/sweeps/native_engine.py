@@ -19,7 +19,7 @@ class NativeEngine:
         path: Of the GGUF file.
         n_threads: Threads of computation.
         layer: The one layer that is wanted.
-        n_batch, share_prefix: As the engine's; None is its default.
+        n_batch, share_prefix, max_lanes: As the engine's; None is its default.
         keep_prefix: Whether the engine has met the prompt of the first group before, in an earlier call.
     """
 
@@ -31,8 +31,14 @@ class NativeEngine:
         n_batch: int | None = None,
         share_prefix: bool | None = None,
         keep_prefix: bool = False,
+        max_lanes: int | None = None,
     ) -> None:
-        settings: dict[str, Any] = {"n_threads": n_threads, "n_batch": n_batch, "share_prefix": share_prefix}
+        settings: dict[str, Any] = {
+            "n_threads": n_threads,
+            "n_batch": n_batch,
+            "share_prefix": share_prefix,
+            "max_lanes": max_lanes,
+        }
         self.settings = {name: value for name, value in settings.items() if value is not None}
         self.path, self.layer, self.keep_prefix = path, layer, keep_prefix
 

@@ -70,14 +70,15 @@ void register_embedder(py::module_& m) {
         py::arg("texts"), py::kw_only(), py::arg("first") = 0,
         "Raises InputError for the first text that is empty, blank, or holds a NUL byte; messages number the "
         "texts from `first`.");
-    py::class_<Embedder>(m, "Embedder", "One llama.cpp context on a shared model.")
-        .def(py::init(
-                 [](std::shared_ptr<Model> model, int n_ctx, int n_batch, int n_threads, bool share_prefix) {
-                     return std::make_unique<Embedder>(
-                         std::move(model), fastplr::EmbedderOptions{n_ctx, n_batch, n_threads, share_prefix});
-                 }),
-             py::arg("model"), py::kw_only(), py::arg("n_ctx") = 0, py::arg("n_batch") = 512,
-             py::arg("n_threads") = 0, py::arg("share_prefix") = true)
+    py::class_<Embedder>(m, "Embedder", "llama.cpp contexts on a shared model.")
+        .def(py::init([](std::shared_ptr<Model> model, int n_ctx, int n_batch, int n_threads,
+                         bool share_prefix, int max_lanes) {
+                 return std::make_unique<Embedder>(
+                     std::move(model),
+                     fastplr::EmbedderOptions{n_ctx, n_batch, n_threads, share_prefix, max_lanes});
+             }),
+             py::arg("model"), py::kw_only(), py::arg("n_ctx") = 0, py::arg("n_batch") = 256,
+             py::arg("n_threads") = 0, py::arg("share_prefix") = true, py::arg("max_lanes") = 0)
         .def_property_readonly(
             "model",
             [](const Embedder& embedder) { return std::const_pointer_cast<Model>(embedder.shared_model()); })

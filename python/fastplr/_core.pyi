@@ -41,7 +41,14 @@ class EmbedSummary(TypedDict):
 
 class Embedder:
     def __init__(
-        self, model: Model, *, n_ctx: int = 0, n_batch: int = 512, n_threads: int = 0, share_prefix: bool = True
+        self,
+        model: Model,
+        *,
+        n_ctx: int = 0,
+        n_batch: int = 256,
+        n_threads: int = 0,
+        share_prefix: bool = True,
+        max_lanes: int = 0,
     ) -> None: ...
     @property
     def model(self) -> Model: ...

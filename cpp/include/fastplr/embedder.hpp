@@ -51,7 +51,7 @@ struct EmbedderOptions {
     /// need it.
     int n_ctx = 0;
     /// Tokens computed at once, in [1, 8192]; of a T5 never more than 128, see docs/engine.md.
-    int n_batch = 512;
+    int n_batch = 256;
     /// Threads; 0 means available_cores().
     int n_threads = 0;
     /// Compute the tokens that all texts of a call begin with, such as the prompt before the text, only once,
@@ -59,6 +59,11 @@ struct EmbedderOptions {
     /// computing them for every text up to the tolerance of docs/numerics.md. Encoders and recurrent models
     /// never share.
     bool share_prefix = true;
+    /// Batches computed at once, each with its share of the threads and with a context of its own: a thread
+    /// waits for another one less often, and results are the same. 0 means as many as there are threads,
+    /// while the contexts beyond the first take no more memory than the weights, or 64 MB. On an accelerator
+    /// always one.
+    int max_lanes = 0;
 };
 
 struct EmbedRequest {
@@ -89,8 +94,8 @@ struct EmbedResult {
     std::vector<std::size_t> truncated;  ///< positions of the texts that were cut, ascending
 };
 
-/// Owns one context on a shared model. Calls from several threads are taken one after the other.
-/// After a fork() the child gets a context of its own on first use.
+/// Owns its contexts on a shared model. Calls from several threads are taken one after the other.
+/// After a fork() the child gets contexts of its own on first use.
 class Embedder {
   public:
     /// Throws InputError for options out of range.

@@ -32,6 +32,9 @@ EmbedderOptions checked(EmbedderOptions options, const Model& model) {
     if (options.n_threads < 0 || options.n_threads > kMaxThreads) {
         throw InputError(in_range("n_threads", options.n_threads, 0, kMaxThreads));
     }
+    if (options.max_lanes < 0) {
+        throw InputError("max_lanes is " + std::to_string(options.max_lanes) + ": expected 0 or more");
+    }
     if (model.native().pair_bias) options.n_batch = std::min(options.n_batch, kMaxBatchOfPairs);
     if (options.n_ctx == 0) options.n_ctx = limit;
     if (options.n_threads == 0) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "available_memory.hpp"
+#include "llama-ext.h"
 #include "llama-model.h"
 #include "model/llama_log.hpp"
 
@@ -138,6 +139,22 @@ void Context::decode(const std::vector<Piece>& pieces, std::size_t first_positio
     capture_.finish(model_.info().architecture);
 }
 
+std::size_t Context::n_bytes() const {
+    std::size_t n_bytes = 0;
+    for (const auto& [type, data] : llama_get_memory_breakdown(context_.get())) {
+        if (ggml_backend_buft_is_host(type)) n_bytes += data.context + data.compute;
+    }
+    return n_bytes;
+}
+
+std::size_t Context::n_weight_bytes() const {
+    std::size_t n_bytes = 0;
+    for (const auto& [type, data] : llama_get_memory_breakdown(context_.get())) n_bytes += data.model;
+    return n_bytes;
+}
+
+void Context::use_threads(int n_threads) { llama_set_n_threads(context_.get(), n_threads, n_threads); }
+
 void Context::forget(std::size_t position) {
     llama_memory_t memory = llama_get_memory(context_.get());
     if (memory == nullptr) return;
@@ -158,11 +175,6 @@ void Context::share_first_sequence() {
     for (std::size_t s = 1; s < max_texts_; ++s) {
         llama_memory_seq_cp(memory, 0, static_cast<llama_seq_id>(s), -1, -1);
     }
-}
-
-void Context::abandon() {
-    (void)context_.release();
-    (void)pool_.release();
 }
 
 }  // namespace fastplr

@@ -40,7 +40,8 @@ class Context {
   public:
     /// Throws ContextMemoryError, naming the size asked for, before anything is allocated where it cannot
     /// fit; UnsupportedArchitecture, ModelError.
-    Context(const Model& model, const ContextShape& shape, int n_threads, LayerCapture& capture);
+    /// \param max_threads all of them compute until use_threads() says otherwise.
+    Context(const Model& model, const ContextShape& shape, int max_threads, LayerCapture& capture);
     Context(const Context&) = delete;
     Context& operator=(const Context&) = delete;
 
@@ -48,6 +49,14 @@ class Context {
 
     /// Texts in one batch at the most.
     std::size_t max_texts() const { return max_texts_; }
+
+    /// What it has allocated in main memory, in bytes.
+    std::size_t n_bytes() const;
+    /// What the weights take there.
+    std::size_t n_weight_bytes() const;
+
+    /// Threads that compute from now on, in [1, max_threads].
+    void use_threads(int n_threads);
 
     /// Runs the pieces as sequences 0, 1, ... of one batch, all from position `first_position` on. Tokens
     /// that are not shared are at most n_batch; the rows of the captured tensors are theirs, in the order of
@@ -64,10 +73,6 @@ class Context {
 
     /// What sequence 0 holds is the beginning of every other sequence too, at no cost.
     void share_first_sequence();
-
-    /// In a forked child: lets go of everything without touching it, since threads that it waits for are
-    /// gone.
-    void abandon();
 
   private:
     struct ContextDeleter {

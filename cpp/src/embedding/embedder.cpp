@@ -1,15 +1,16 @@
 #include "fastplr/embedder.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <new>
 
 #include "embedding/batches.hpp"
 #include "embedding/checks.hpp"
-#include "embedding/context.hpp"
 #include "embedding/fork_guard.hpp"
-#include "embedding/layer_capture.hpp"
+#include "embedding/lane.hpp"
 #include "embedding/shared_prefix.hpp"
+#include "embedding/side_by_side.hpp"
 #include "embedding/text.hpp"
 #include "embedding/token_windows.hpp"
 #include "embedding/tokenizer.hpp"
@@ -18,7 +19,12 @@
 namespace fastplr {
 namespace {
 
-constexpr std::size_t kContextStep = 256;  // llama.cpp rounds up to as much
+// Threads that work on one batch together wait for each other: they take so much of the time in which each
+// would compute its share alone (docs/tuning.md).
+constexpr std::size_t kPercentTogether = 106;
+
+// What lanes beyond the first may take where the weights are smaller, in bytes.
+constexpr std::size_t kRoomForLanes = std::size_t{64} << 20;
 
 PoolingRange pooling_range(Pooling pooling, const TokenizedText& text, bool encoder) {
     const std::size_t n = text.tokens.size();
@@ -38,75 +44,72 @@ PoolingRange pooling_range(Pooling pooling, const TokenizedText& text, bool enco
 
 }  // namespace
 
-// Tokens that continue what the context holds, and where their states are added up.
-struct Sequence {
-    TokenSpan tokens;
-    std::size_t n_shared;  // of them, how many are the tokens of the sequence before, and computed there
-    PooledSums* sums;
-};
-
 // Of texts, among those of a call.
 using Positions = std::vector<std::size_t>;
 
-// Shortens a path of segments to its first `n_tokens` tokens.
-static void keep_first(std::vector<Segment>& path, std::size_t n_tokens) {
-    for (std::size_t i = 0; i < path.size(); ++i) {
-        path[i].n_rows = std::min(path[i].n_rows, n_tokens);
-        n_tokens -= path[i].n_rows;
+// Texts of a call that are computed with the same rotary factors, and what is to be done with them.
+struct Work {
+    const EmbedRequest& request;
+    std::vector<std::size_t> positions;             // of the texts among those of the call
+    std::vector<std::vector<PoolingRange>> ranges;  // of each text, one a pooling
+    std::vector<TokenSpan> rest;                    // of each text, what follows the shared tokens
+    std::vector<Batch> batches;
+    LaneNeeds needs;
+    float* out;
+    std::function<void(const Positions&)> on_batch;
+
+    // Of a batch, without those that it shares.
+    std::size_t n_tokens(const Batch& batch) const {
+        std::size_t n = 0;
+        for (const BatchText& text : batch) n += rest[text.index].size - text.n_shared;
+        return n;
     }
-    while (!path.empty() && path.back().n_rows == 0) path.pop_back();
-}
+};
 
 struct Embedder::Impl {
     std::shared_ptr<const Model> model;
     EmbedderOptions options;
     Tokenizer tokenizer;
-    LayerCapture capture;
-    std::unique_ptr<Context> context;
-    SharedPrefix prefix;  ///< what the context holds; without tokens where it holds nothing
+    std::vector<std::unique_ptr<Lane>> lanes;
+    std::size_t max_lanes = SIZE_MAX;  ///< fewer than there are threads where memory has run out
     std::mutex mutex;
     bool forked = false;
     ForkGuard fork_guard;
+    std::atomic<std::size_t> n_computed = 0;  ///< tokens, in this call
 
     Impl(std::shared_ptr<const Model> model_, const EmbedderOptions& options_)
         : model(std::move(model_)),
           options(checked(options_, *model)),
           tokenizer(model->native().llama.get()),
-          capture(llama_model_n_layer(model->native().llama.get()), model->n_embd(),
-                  model->native().ends_with_block),
           fork_guard([this] {
-              // Another thread of the parent may have held the lock and changed the capture at that moment.
+              // Another thread of the parent may have held the lock and changed the lanes at that moment, and
+              // threads that they wait for are gone.
               new (&mutex) std::mutex;
-              new (&capture) LayerCapture(llama_model_n_layer(model->native().llama.get()), model->n_embd(),
-                                          model->native().ends_with_block);
+              new (&lanes) std::vector<std::unique_ptr<Lane>>;
               forked = true;
           }) {}
 
-    ~Impl() {
-        if (context && forked) context->abandon();
-    }
-
-    /// A context in which `n_shared` tokens and texts of up to `longest` tokens find room.
-    void prepare_context(std::size_t n_shared, std::size_t longest);
-    void drop_context();
-    /// What a child has of its parent's context cannot be used.
+    /// What a child has of its parent's lanes cannot be used.
     void start_anew_if_forked();
-    /// How many tokens of these texts are taken from the prefix that the context then holds.
-    std::size_t prepare_prefix(const std::vector<TokenizedText>& texts, const EmbedRequest& request,
-                               const std::vector<std::vector<PoolingRange>>& ranges, bool long_rope);
-    /// One text alone, in pieces that continue one another in the cache where it is longer than a batch.
-    void run_text(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
-                  const std::function<void()>& on_step);
-    void run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
-                   const std::function<void()>& on_step);
+    void stop_if_forked() const;
+    Lane& lane(std::size_t index);
     /// Fills the rows of the window's texts, and leaves of their tokens those that were needed. `long_rope`:
     /// see Context::use_long_rope().
     void embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope, float* out,
                       const std::function<void(const Positions&)>& on_batch);
+    /// How many lanes have room in memory, once one is ready.
+    std::size_t n_lanes_at_most() const;
+    /// Makes up to `n` lanes ready; returns how many are.
+    std::size_t prepare_lanes(std::size_t n, const LaneNeeds& needs);
+    /// Computes all batches, and takes those that are done out of the work.
+    void run(Work& work);
+    void run_on_lanes(Work& work, std::size_t n_lanes);
+    /// Computes the first `n` batches on that many lanes. Returns how many tokens they have.
+    std::size_t run_batches(Work& work, std::size_t n, std::size_t n_lanes);
+    void run_batch(const Work& work, const Batch& batch, std::size_t lane_index,
+                   const std::function<void()>& on_step);
     /// Whether what texts begin with alike is computed once.
     bool shares() const { return options.share_prefix && !model->is_encoder() && !model->native().recurrent; }
-    void stop_if_forked() const;
-    std::size_t n_computed = 0;  ///< tokens, in this call
 };
 
 void Embedder::Impl::stop_if_forked() const {
@@ -116,11 +119,6 @@ void Embedder::Impl::stop_if_forked() const {
         "of its parent, but it can embed anew");
 }
 
-void Embedder::Impl::drop_context() {
-    context.reset();
-    prefix = {};
-}
-
 void Embedder::Impl::start_anew_if_forked() {
     if (!forked) return;
     if (model->uses_accelerator()) {
@@ -128,157 +126,170 @@ void Embedder::Impl::start_anew_if_forked() {
             "a model on an accelerator cannot be used in a forked process: "
             "start worker processes with 'spawn' or 'forkserver'");
     }
-    if (context) context->abandon();
-    drop_context();
     forked = false;
 }
 
-void Embedder::Impl::prepare_context(std::size_t n_shared, std::size_t longest) {
-    const auto n_batch = static_cast<std::size_t>(options.n_batch);
-    ContextShape shape;
-    // In steps, so that not every longer text makes a new one.
-    shape.n_ctx = (n_shared + std::max(longest, n_batch) + kContextStep - 1) / kContextStep * kContextStep;
-    shape.n_batch = n_batch;
-    shape.depth = capture.depth();
-    if (model->is_encoder()) {
-        // Without a causal mask every token sees every other: a text cannot be computed in pieces.
-        shape.n_batch = shape.n_ctx;
+// A lane never has more threads than an equal share of them when it and those before it are at work.
+Lane& Embedder::Impl::lane(std::size_t index) {
+    while (lanes.size() <= index) {
+        const int n_threads = options.n_threads / static_cast<int>(lanes.size() + 1);
+        lanes.push_back(std::make_unique<Lane>(*model, n_threads));
     }
-    if (context && context->shape().holds(shape)) return;
-    if (context) {  // grow only: what it could hold before, it still must
-        shape.n_ctx = std::max(shape.n_ctx, context->shape().n_ctx);
-        shape.n_batch = std::max(shape.n_batch, context->shape().n_batch);
-        shape.depth = std::max(shape.depth, context->shape().depth);
-        drop_context();
-    }
-    context = std::make_unique<Context>(*model, shape, options.n_threads, capture);
+    return *lanes[index];
 }
 
-std::size_t Embedder::Impl::prepare_prefix(const std::vector<TokenizedText>& texts,
-                                           const EmbedRequest& request,
-                                           const std::vector<std::vector<PoolingRange>>& ranges,
-                                           bool long_rope) {
-    std::size_t longest = 0;
-    std::size_t limit = SIZE_MAX;
-    for (const TokenizedText& text : texts) longest = std::max(longest, text.tokens.size());
-    for (const auto& of_text : ranges) {
-        for (const PoolingRange& range : of_text) limit = std::min(limit, range.end);
+std::size_t Embedder::Impl::n_lanes_at_most() const {
+    if (model->uses_accelerator()) return 1;
+    std::size_t n_most = static_cast<std::size_t>(options.max_lanes);
+    if (n_most == 0) {
+        const Context& first = lanes.front()->context();
+        n_most =
+            1 + std::max(first.n_weight_bytes(), kRoomForLanes) / std::max<std::size_t>(first.n_bytes(), 1);
     }
-    std::size_t n_shared = 0;
-    if (shares() && !long_rope) {
-        n_shared = shared_length(texts, tokenizer.prompt_alone(request.prompt), limit,
-                                 static_cast<std::size_t>(options.n_batch));
-    }
-    prepare_context(n_shared, longest - n_shared);
-    context->use_long_rope(long_rope);
-    if (n_shared == 0) {
-        context->forget();
-        prefix = {};
-        return 0;
-    }
-    const auto& tokens = texts.front().tokens;
-    const std::vector<std::size_t> begins = shared_begins(ranges, n_shared);
-    const bool same = prefix.tokens.size() == n_shared &&
-                      std::equal(prefix.tokens.begin(), prefix.tokens.end(), tokens.begin());
-    if (same && prefix.serves(capture.depth(), request.layers, begins)) {
-        context->forget(n_shared);
-        return n_shared;
-    }
-    SharedPrefix fresh;
-    fresh.tokens.assign(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(n_shared));
-    fresh.depth = capture.depth();
-    fresh.layers = request.layers;
-    for (const std::size_t begin : begins) fresh.sums.ranges.push_back({begin, n_shared});
-    fresh.sums.sums.assign(request.layers.size() * begins.size() * static_cast<std::size_t>(model->n_embd()),
-                           0.0);
-    prefix = {};
-    context->forget();
-    run_text({tokens.data(), n_shared}, fresh.sums, 0, request.on_step);
-    context->share_first_sequence();
-    prefix = std::move(fresh);
-    return n_shared;
+    return std::min({static_cast<std::size_t>(options.n_threads), max_lanes, n_most});
 }
 
-void Embedder::Impl::run_text(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
-                              const std::function<void()>& on_step) {
-    const std::size_t n_batch = context->shape().n_batch;
-    for (std::size_t done = 0; done < tokens.size; done += n_batch) {
-        const TokenSpan piece = {tokens.tokens + done, std::min(tokens.size - done, n_batch)};
-        run_batch({{piece, 0, &sums}}, first_token + done, on_step);
+std::size_t Embedder::Impl::prepare_lanes(std::size_t n, const LaneNeeds& needs) {
+    for (std::size_t i = 1; i < n; ++i) {
+        try {
+            lane(i).prepare(needs);
+        } catch (const ContextMemoryError&) {
+            lanes.resize(i);
+            max_lanes = i;
+            return i;
+        }
     }
+    return n;
 }
 
-void Embedder::Impl::run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
+void Embedder::Impl::run_batch(const Work& work, const Batch& batch, std::size_t lane_index,
                                const std::function<void()>& on_step) {
-    if (on_step) on_step();
-    std::vector<Piece> pieces;
-    std::vector<Segment> segments;
-    std::vector<PooledSums*> targets;
-    std::vector<Segment> path;  // where the rows of a sequence are, in the order of its tokens
-    std::size_t rows = 0;
-    for (const Sequence& sequence : batch) {
-        const std::size_t n_own = sequence.tokens.size - sequence.n_shared;
-        keep_first(path, sequence.n_shared);
-        path.push_back({rows, n_own, first_token + sequence.n_shared});
-        segments.insert(segments.end(), path.begin(), path.end());
-        targets.insert(targets.end(), path.size(), sequence.sums);
-        pieces.push_back({sequence.tokens, sequence.n_shared});
-        rows += n_own;
+    Lane& lane = *lanes[lane_index];
+    const std::vector<int>& layers = work.request.layers;
+    const std::size_t n_poolings = work.request.poolings.size();
+    const auto width = static_cast<std::size_t>(model->n_embd());
+    const std::size_t stride = layers.size() * n_poolings * width;
+    std::size_t n_prefix = lane.hold_prefix(work.needs, on_step);
+    if (lane_index > 0) n_prefix = 0;  // counts once
+    std::vector<PooledSums> sums(batch.size());
+    std::vector<Sequence> sequences;
+    for (std::size_t b = 0; b < batch.size(); ++b) {
+        sums[b].ranges = work.ranges[batch[b].index];
+        sums[b].sums.assign(stride, 0.0);
+        lane.prefix().add_to(sums[b], layers, width);
+        sequences.push_back({work.rest[batch[b].index], batch[b].n_shared, &sums[b]});
     }
-    capture.begin(std::move(segments), std::move(targets), rows);
-    context->decode(pieces, first_token);
-    n_computed += rows;
+    n_computed += n_prefix + lane.run(sequences, on_step);
+    for (std::size_t b = 0; b < batch.size(); ++b) {
+        float* row = work.out + work.positions[batch[b].index] * stride;
+        for (std::size_t k = 0; k < stride; ++k) {
+            const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
+            row[k] = static_cast<float>(sums[b].sums[k] / static_cast<double>(range.end - range.begin));
+        }
+    }
+}
+
+std::size_t Embedder::Impl::run_batches(Work& work, std::size_t n, std::size_t n_lanes) {
+    const auto n_threads = static_cast<std::size_t>(options.n_threads);
+    for (std::size_t i = 0; i < n_lanes; ++i) {
+        lanes[i]->use_threads(static_cast<int>(n_threads / n_lanes + (i < n_threads % n_lanes ? 1 : 0)));
+    }
+    std::size_t n_tokens = 0;
+    std::vector<Batch> batches(n);
+    std::move(work.batches.begin(), work.batches.begin() + static_cast<std::ptrdiff_t>(n), batches.begin());
+    work.batches.erase(work.batches.begin(), work.batches.begin() + static_cast<std::ptrdiff_t>(n));
+    try {
+        side_by_side(
+            n_lanes, n,
+            [&](std::size_t lane_index, std::size_t job, const std::function<void()>& on_step) {
+                run_batch(work, batches[job], lane_index, on_step);
+            },
+            [&](std::size_t job) {
+                n_tokens += work.n_tokens(batches[job]);
+                Positions finished;
+                for (const BatchText& text : batches[job]) finished.push_back(work.positions[text.index]);
+                batches[job].clear();
+                work.on_batch(finished);
+            },
+            work.request.on_step, forked);
+    } catch (const ContextMemoryError&) {
+        for (Batch& batch : batches) {
+            if (!batch.empty()) work.batches.push_back(std::move(batch));
+        }
+        throw;
+    }
+    return n_tokens;
 }
 
 void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope,
                                   float* out, const std::function<void(const Positions&)>& on_batch) {
-    std::vector<std::vector<PoolingRange>> ranges(window.texts.size());
-    for (std::size_t i = 0; i < window.texts.size(); ++i) {
+    Work work{request, window.positions, {}, {}, {}, {}, out, on_batch};
+    std::size_t longest = 0;
+    std::size_t first_end = SIZE_MAX;
+    for (TokenizedText& text : window.texts) {
+        std::vector<PoolingRange>& ranges = work.ranges.emplace_back();
         for (const Pooling pooling : request.poolings) {
-            ranges[i].push_back(pooling_range(pooling, window.texts[i], model->is_encoder()));
+            ranges.push_back(pooling_range(pooling, text, model->is_encoder()));
+            first_end = std::min(first_end, ranges.back().end);
         }
-        if (model->is_encoder()) continue;
-        // What follows the last pooled token, such as a suffix under Pooling::mean, no pooled token sees.
-        std::size_t end = 0;
-        for (const PoolingRange& range : ranges[i]) end = std::max(end, range.end);
-        window.texts[i].tokens.resize(end);
+        if (!model->is_encoder()) {
+            // What follows the last pooled token, such as a suffix under Pooling::mean, no pooled token sees.
+            std::size_t end = 0;
+            for (const PoolingRange& range : ranges) end = std::max(end, range.end);
+            text.tokens.resize(end);
+        }
+        longest = std::max(longest, text.tokens.size());
     }
-    const std::size_t n_poolings = request.poolings.size();
-    const auto width = static_cast<std::size_t>(model->n_embd());
-    const std::size_t stride = request.layers.size() * n_poolings * width;
-
-    capture.want(request.layers);
-    const std::size_t n_shared = prepare_prefix(window.texts, request, ranges, long_rope);
-    std::vector<TokenSpan> rest;
+    const auto n_batch = static_cast<std::size_t>(options.n_batch);
+    std::size_t n_shared = 0;
+    if (shares() && !long_rope) {
+        n_shared = shared_length(window.texts, tokenizer.prompt_alone(request.prompt), first_end, n_batch);
+    }
     for (const TokenizedText& text : window.texts) {
-        rest.push_back({text.tokens.data() + n_shared, text.tokens.size() - n_shared});
+        work.rest.push_back({text.tokens.data() + n_shared, text.tokens.size() - n_shared});
     }
-    for (const Batch& batch :
-         make_batches(rest, static_cast<std::size_t>(options.n_batch), context->max_texts(), shares())) {
-        std::vector<PooledSums> sums(batch.size());
-        std::vector<Sequence> sequences;
-        for (std::size_t b = 0; b < batch.size(); ++b) {
-            sums[b].ranges = ranges[batch[b].index];
-            sums[b].sums.assign(stride, 0.0);
-            if (n_shared > 0) prefix.add_to(sums[b], request.layers, width);
-            sequences.push_back({rest[batch[b].index], batch[b].n_shared, &sums[b]});
+    work.needs.layers = request.layers;
+    work.needs.n_ctx = n_shared + std::max(longest - n_shared, n_batch);
+    work.needs.n_batch = n_batch;
+    work.needs.long_rope = long_rope;
+    work.needs.prefix = {window.texts.front().tokens.data(), n_shared};
+    work.needs.begins = shared_begins(work.ranges, n_shared);
+    lane(0).prepare(work.needs);
+    work.batches = make_batches(work.rest, n_batch, lane(0).context().max_texts(), shares());
+    run(work);
+}
+
+void Embedder::Impl::run(Work& work) {
+    std::stable_sort(work.batches.begin(), work.batches.end(),
+                     [&](const Batch& a, const Batch& b) { return work.n_tokens(a) > work.n_tokens(b); });
+    std::size_t n_lanes = std::min(work.batches.size(), n_lanes_at_most());
+    if (n_lanes > 1) n_lanes = prepare_lanes(n_lanes, work.needs);
+    try {
+        run_on_lanes(work, n_lanes);
+    } catch (const ContextMemoryError&) {
+        if (n_lanes == 1) throw;
+        // What is done was told. The rest goes on with as little memory as can be.
+        lanes.clear();
+        max_lanes = 1;
+        lane(0).prepare(work.needs);
+        run_on_lanes(work, 1);
+    }
+}
+
+void Embedder::Impl::run_on_lanes(Work& work, std::size_t n_lanes) {
+    std::size_t n_tokens_left = 0;
+    for (const Batch& batch : work.batches) n_tokens_left += work.n_tokens(batch);
+    while (!work.batches.empty()) {
+        const std::size_t n_left = work.batches.size();
+        const std::size_t n_first = work.n_tokens(work.batches.front());
+        // Lanes that have no batch of the last round give their threads to those that have.
+        std::size_t n = n_left < n_lanes ? n_left : n_left - n_left % n_lanes;
+        std::size_t n_side_by_side = std::min(n_left, n_lanes);
+        if (n_first * n_side_by_side * 100 > n_tokens_left * kPercentTogether) {
+            n = 1;
+            n_side_by_side = 1;
         }
-        if (batch.size() == 1) {
-            run_text(sequences.front().tokens, sums.front(), n_shared, request.on_step);
-        } else {
-            run_batch(sequences, n_shared, request.on_step);
-        }
-        context->forget(n_shared);
-        Positions finished;
-        for (std::size_t b = 0; b < batch.size(); ++b) {
-            finished.push_back(window.positions[batch[b].index]);
-            float* row = out + finished[b] * stride;
-            for (std::size_t k = 0; k < stride; ++k) {
-                const PoolingRange& range = sums[b].ranges[k / width % n_poolings];
-                row[k] = static_cast<float>(sums[b].sums[k] / static_cast<double>(range.end - range.begin));
-            }
-        }
-        on_batch(finished);
+        n_tokens_left -= run_batches(work, n, n_side_by_side);
     }
 }
 
@@ -342,7 +353,7 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
             if (!longer.texts.empty()) impl.embed_window(longer, request, true, out, on_batch);
         } catch (...) {
             // Whatever state llama.cpp was left in, nobody meets it again.
-            if (!impl.forked) impl.drop_context();
+            if (!impl.forked) impl.lanes.clear();
             throw;
         }
         result.truncated.insert(result.truncated.end(), window.truncated.begin(), window.truncated.end());
