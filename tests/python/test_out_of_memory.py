@@ -195,7 +195,7 @@ for i in range(5):
     try:
         Embedder(sys.argv[1], n_threads=512).embed([f"film {i}"])
     except fastplr.ContextMemoryError as error:
-        print(str(error).split(":")[0])
+        print(str(error).split(",")[0])
 print(Embedder(sys.argv[1], n_threads=2).embed(["the film"]).shape)
 """
     assert run(program, tiny_llama.path) == [*["a pool of 512 threads could not be created"] * 5, "(1, 64)"]

@@ -62,7 +62,8 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
     }
     if (context_) {
         throw ContextMemoryError("a pool of " + std::to_string(n_threads) +
-                                 " threads could not be created: " + guard.errors());
+                                 " threads could not be created, for want of memory or because the system grants no "
+                                 "more threads: " + guard.errors());
     }
     if (guard.out_of_memory()) throw_out_of_memory("", guard);
     throw ModelError(described(shape) + " could not be created: " + guard.errors());

@@ -31,10 +31,16 @@ TokenizedText tokenize_text(const Tokenizer& tokenizer, const std::string& text,
     }
     if (n > n_ctx) {
         const std::size_t own = result.text_end - result.text_begin;
-        const std::string size = std::to_string(n) + " tokens with the prompt, " + std::to_string(own) +
-                                 " of its own; the context holds " + std::to_string(n_ctx);
+        const bool prompted = !request.prompt.prefix.empty() || !request.prompt.suffix.empty();
+        const std::string holds = "; the context holds " + std::to_string(n_ctx);
         const std::size_t surplus = n - n_ctx;
-        if (own <= surplus) throw InputError("the prompt leaves no room for " + name + ": " + size);
+        if (own <= surplus) {
+            const std::string what = prompted ? "the prompt takes " : "special tokens take ";
+            throw InputError(what + std::to_string(n - own) + " tokens and leaves no room for " + name + " with " +
+                             std::to_string(own) + " of its own" + holds);
+        }
+        const std::string size = std::to_string(n) + " tokens" +
+                                 (prompted ? " with the prompt, " + std::to_string(own) + " of its own" : "") + holds;
         if (request.on_long == OnLong::error) {
             throw InputError(name + " " + shown(text) + " is too long: " + size +
                              " (on_long='truncate' cuts the end of such texts)");
