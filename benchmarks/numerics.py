@@ -25,13 +25,22 @@ PREFIX = "Is the customer of this bank reporting fraud, complaining, or asking a
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "numerics.md"
 
 
-def embed(model: _core.Model, texts: list[str], *, alone: bool = False, **settings: object) -> np.ndarray:
-    """Features at the middle layer, each text in a call of its own if `alone`."""
+def embed(
+    model: _core.Model,
+    texts: list[str],
+    *,
+    layer: int | None = None,
+    pooling: str = "mean",
+    alone: bool = False,
+    **settings: object,
+) -> np.ndarray:
+    """Features at `layer`, default the middle one, each text in a call of its own if `alone`."""
+    layer = model.n_layers // 2 if layer is None else layer
     engine = _core.Embedder(model, **{"n_threads": 2, **settings})
     out = np.empty((len(texts), model.n_embd), dtype=np.float32)
     pieces = [slice(i, i + 1) for i in range(len(texts))] if alone else [slice(None)]
     for piece in pieces:
-        engine.embed(texts[piece], out[piece], layers=[model.n_layers // 2], poolings=["mean"], prefix=PREFIX)
+        engine.embed(texts[piece], out[piece], layers=[layer], poolings=[pooling], prefix=PREFIX)
     return out
 
 
@@ -68,7 +77,7 @@ def main() -> None:
         variations = {
             "the same call again": {},
             "one thread instead of two": {"n_threads": 1},
-            "batches of 128 tokens instead of 512": {"n_batch": 128},
+            "batches of 64 tokens instead of 256": {"n_batch": 64},
             "each text alone instead of in a batch": {"alone": True},
             "prompt computed for every text instead of shared": {"share_prefix": False},
             "prompt not shared, each text alone": {"share_prefix": False, "alone": True},
@@ -86,6 +95,18 @@ def main() -> None:
         cells = (kind.upper(), what, f"{distance.mean():.1e}", f"{distance.max():.1e}", f"{change:.4f}")
         table.append(f"| {' | '.join(cells)} | {n_changed} of {n} |")
     info = models["f32"]
+    elsewhere = [
+        "| weights | layer | pooling | mean cosine distance | max |",
+        "|---|--:|---|--:|--:|",
+    ]
+    for kind in ("f16", "q4_0"):
+        for layer in (info.n_layers // 4, info.n_layers // 2, info.n_layers, -1):
+            for pooling in ("mean", "last"):
+                where = {"layer": layer, "pooling": pooling}
+                together, alone = (embed(models[kind], texts, alone=way, **where) for way in (False, True))
+                distance = np.maximum(distances(alone, together), 0.0)
+                cells = (kind.upper(), str(layer), pooling, f"{distance.mean():.1e}", f"{distance.max():.1e}")
+                elsewhere.append(f"| {' | '.join(cells)} |")
     text = f"""# Numerics
 
 How far features move with what should not matter, and with the type of the weights. Written by
@@ -103,6 +124,13 @@ The same call gives the same bits, with one thread or several. Other batches add
 values that were rounded to float16, which alone is the rows of F32 and F16. With quantised weights the kernels round
 activations to 8 bits in blocks of 32, and what was a last bit can become a step of that rounding.
 `tests/python/test_numerics.py` holds these rows to bounds.
+
+Elsewhere in the model, each text alone instead of in a batch (-1 is the state after the output norm):
+
+{chr(10).join(elsewhere)}
+
+A mean over many tokens evens out what one token's state does not, and every block adds to what the blocks before
+rounded.
 """
     TARGET.write_text(text, encoding="utf-8")
     print(text)

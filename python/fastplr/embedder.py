@@ -177,6 +177,9 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _wanted(self, layers: object, pooling: object) -> tuple[list[int], list[str], bool]:
         """Layers and poolings as lists, and whether the result keeps their dimensions."""
         layers, pooling = (value.tolist() if isinstance(value, np.ndarray) else value for value in (layers, pooling))
+        for name, value in (("layers", layers), ("pooling", pooling)):
+            if isinstance(value, Iterable) and not isinstance(value, Sequence):
+                raise InputError(f"{name} is {value!r:.80} of type {type(value).__name__}: expected one, or a list")
         many = any(isinstance(value, Sequence) and not isinstance(value, str) for value in (layers, pooling))
         layer_list = list(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
         pooling_list = list(pooling) if isinstance(pooling, Sequence) and not isinstance(pooling, str) else [pooling]

@@ -20,7 +20,7 @@ __all__ = ["clear_engines", "file_stamp", "get_engine", "note_if_not_shared", "r
 
 #: Models kept loaded at once; the least recently used goes first. Two let a comparison of two models alternate.
 MAX_MODELS = 2
-#: Contexts kept at once, over all models.
+#: Engines kept at once, over all models, each with the contexts of its lanes.
 MAX_ENGINES = 4
 
 _lock = threading.RLock()

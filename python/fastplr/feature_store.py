@@ -7,6 +7,7 @@ again, and a damaged file is set aside. Nothing in it is irreplaceable, so that 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -122,6 +123,7 @@ class FeatureStore:
         Raises:
             StoreUnavailable: The store cannot be used.
         """
+        self._check_folder()
         before = self._n_bytes()
         n_entries = self._run(feature_table.delete_all) if self._exists() else 0
         own = {self.path, *(Path(f"{self.path}{ending}") for ending in ("-wal", "-shm"))}
@@ -135,6 +137,7 @@ class FeatureStore:
 
     def info(self) -> StoreInfo:
         """What the store holds; nothing is made where there is none yet. Raises StoreUnavailable."""
+        self._check_folder()
         n_entries = 0
         if self._exists():
             n_entries = self._run(feature_table.count)
@@ -144,6 +147,16 @@ class FeatureStore:
         """Close the file; the next use opens it again."""
         with self._lock:
             self._disconnect()
+
+    def _check_folder(self) -> None:
+        """That there is none yet is no trouble; that it could not be written is."""
+        folder = self.folder
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            raise self._unavailable(NotADirectoryError(errno.ENOTDIR, f"{str(folder)!r} is not a folder"))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise self._unavailable(PermissionError(errno.EACCES, f"{str(folder)!r} cannot be written"))
 
     def _exists(self) -> bool:
         return _identity_of_file(self.path) is not None
@@ -197,7 +210,10 @@ class FeatureStore:
         if self._connection is None:
             # Features tell something of the texts, so that only the user may read them. A file that is there is not
             # opened here: closing it would free the locks that another connection of this process has on it.
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                raise NotADirectoryError(errno.ENOTDIR, f"{str(self.folder)!r} is not a folder") from None
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             with self._file_lock():

@@ -1,4 +1,5 @@
 // Jobs on several threads: each is done once, by one thread a lane, and whatever is thrown ends all of them.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -14,9 +15,10 @@ using fastplr::side_by_side;
 
 namespace {
 
-using Step = std::function<void()>;
+using IsStopped = std::function<bool()>;
 
-const bool kNotForked = false;
+const std::size_t n_forks = 0;
+const fastplr::ForkWatch kNotForked(n_forks);
 
 void nothing(std::size_t) {}
 
@@ -42,7 +44,7 @@ TEST_CASE("every job is done and told once, on the thread of the caller") {
             const auto caller = std::this_thread::get_id();
             side_by_side(
                 n_lanes, n_jobs,
-                [&](std::size_t lane, std::size_t job, const Step&) {
+                [&](std::size_t lane, std::size_t job, const IsStopped&) {
                     if (++on_lane[lane] > 1) alone = false;
                     ++done[job];
                     --on_lane[lane];
@@ -63,7 +65,7 @@ TEST_CASE("lanes work at the same time") {
     std::atomic<int> n_inside = 0;
     side_by_side(
         2, 2,
-        [&](std::size_t, std::size_t, const Step&) {
+        [&](std::size_t, std::size_t, const IsStopped&) {
             ++n_inside;
             while (n_inside < 2) std::this_thread::yield();  // for ever, if the other one waited for this one
         },
@@ -79,9 +81,10 @@ TEST_CASE("an error ends all lanes, once what is done was told") {
         const auto run = [&] {
             side_by_side(
                 n_lanes, 1000,
-                [&](std::size_t, std::size_t job, const Step&) {
+                [&](std::size_t, std::size_t job, const IsStopped&) {
                     ++n_begun;
                     if (job == 5) throw std::runtime_error("job 5");
+                    if (job > 5) std::this_thread::sleep_for(std::chrono::milliseconds(1));
                     ++n_done;
                 },
                 [&](std::size_t) { ++n_told; }, {}, kNotForked);
@@ -99,22 +102,34 @@ TEST_CASE("what a callback throws reaches lanes in the middle of a job") {
         const auto run = [&] {
             side_by_side(
                 2, 100,
-                [&](std::size_t, std::size_t job, const Step& on_step) {
+                [&](std::size_t, std::size_t job, const IsStopped& is_stopped) {
                     if (job == 0 && !in_step) return;
-                    try {
-                        for (;;) {
-                            on_step();
-                            std::this_thread::yield();
-                        }
-                    } catch (...) {
-                        ++n_stopped;
-                        throw;
-                    }
+                    while (!is_stopped()) std::this_thread::yield();
+                    ++n_stopped;
+                    throw fastplr::Stopped{};
                 },
-                [&](std::size_t) { fail(); }, in_step ? Step(fail) : Step(), kNotForked);
+                [&](std::size_t) { fail(); }, in_step ? std::function<void()>(fail) : nullptr, kNotForked);
         };
         CHECK(thrown_by(run) == "enough");
         CHECK(n_stopped >= 1);
+    }
+}
+
+TEST_CASE("a lane goes on when the caller was told of its job, and does not wait for the others") {
+    for (const std::size_t n_lanes : {2, 4}) {
+        std::atomic<std::size_t> n_done = 0;
+        std::size_t n_told = 0;
+        std::size_t most_untold = 0;
+        side_by_side(
+            n_lanes, 40, [&](std::size_t, std::size_t, const IsStopped&) { ++n_done; },
+            [&](std::size_t) {
+                std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                most_untold = std::max(most_untold, n_done - n_told);
+                ++n_told;
+            },
+            {}, kNotForked);
+        CHECK(n_told == 40);
+        CHECK(most_untold <= n_lanes);
     }
 }
 
@@ -122,7 +137,7 @@ TEST_CASE("the caller is called while lanes work") {
     std::atomic<int> n_steps = 0;
     side_by_side(
         2, 2,
-        [&](std::size_t, std::size_t, const Step&) {
+        [&](std::size_t, std::size_t, const IsStopped&) {
             while (n_steps < 3) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         },
         nothing, [&] { ++n_steps; }, kNotForked);

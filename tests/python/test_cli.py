@@ -509,7 +509,10 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, run: Run, fitted: Path) -> None
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Interrupted())))
-    assert "interrupted" in run("predict", fitted, "-", "--text", "text", code=130)
+    predict = ("predict", fitted, "-", "--text", "text")
+    hint = "; with --cache, what was embedded would have been kept"
+    assert run(*predict, code=130) == f"\nfastplr: interrupted{hint}\n"
+    assert run(*predict, "--cache", code=130) == "\nfastplr: interrupted\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX pipes")

@@ -141,8 +141,9 @@ def test_a_fit_whose_cache_cannot_be_used_says_so_in_one_line(
     monkeypatch.setenv("FASTPLR_CACHE_DIR", str(tmp_path / "file" / "features"))
     out = run(*fit, code=0)
     (warning,) = [line for line in out.splitlines() if "warning" in line]
-    path = tmp_path / "file" / "features" / "features-1.sqlite3"
-    reason = f"the feature cache {str(path)!r} cannot be used: Not a directory"
+    folder = tmp_path / "file" / "features"
+    path = str(folder / "features-1.sqlite3")
+    reason = f"the feature cache {path!r} cannot be used: {str(folder)!r} is not a folder"
     assert warning == f"fastplr: warning: {reason}; going on without it"
     assert (tmp_path / "a.plr").exists()
     assert "warning" not in run(*fit, "--no-cache")
@@ -154,6 +155,23 @@ def test_what_cannot_be_cleared_is_an_error(run: Run, tmp_path: Path) -> None:
         err = run("cache", command, "--folder", tmp_path, code=1)
         assert err.startswith("fastplr: error: the feature cache ")
         assert "cannot be used: unable to open database file" in err
+
+
+def test_a_folder_that_cannot_hold_a_cache_is_an_error_and_one_that_is_not_there_yet_none(
+    run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for command in ("info", "clear"):
+        assert "0 entries" in run("cache", command, "--folder", tmp_path / "not" / "yet").replace(
+            "entries  0", "0 entries"
+        )
+        for folder in (file, file / "below"):
+            assert f"{str(file)!r} is not a folder" in run("cache", command, "--folder", folder, code=1)
+    if os.name == "posix" and os.geteuid() != 0:  # root may write everywhere
+        (tmp_path / "closed").mkdir(mode=0o500)
+        assert "cannot be written" in run("cache", "info", "--folder", tmp_path / "closed", code=1)
+    assert not (tmp_path / "not").exists()
 
 
 def test_a_wrong_setting_is_an_error(run: Run, fit: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:

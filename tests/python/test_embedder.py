@@ -261,10 +261,28 @@ def test_the_error_for_a_long_text_says_which_and_how_long(tiny_llama: TinyModel
     assert "on_long='truncate'" in message
 
 
+def test_the_error_for_a_long_text_speaks_of_a_prompt_only_where_there_is_one(tiny_llama: TinyModel) -> None:
+    long = "the film is good and " * 12
+    with pytest.raises(
+        InputError, match=f" is too long: {len(tiny_llama.tokenize(long))} tokens; the context holds 32"
+    ):
+        embedder(tiny_llama, n_ctx=32).embed([long])
+
+
+@pytest.mark.parametrize("layers", [{1, 2}, frozenset([1]), {1: 2}, (layer for layer in (1, 2))])
+def test_layers_without_an_order_are_refused(tiny_llama: TinyModel, layers: object) -> None:
+    with pytest.raises(InputError, match=r"layers is .*: expected one, or a list"):
+        embedder(tiny_llama).embed(["a film"], layers=layers)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("on_long", ["error", "truncate"])
 def test_a_prompt_that_fills_the_context_is_an_error_whatever_is_asked(tiny_llama: TinyModel, on_long: str) -> None:
-    model = embedder(tiny_llama, n_ctx=16, on_long=on_long, prompt=Prompt("the film is good and " * 5))
-    with pytest.raises(InputError, match=r"the prompt leaves no room for texts\[0\].*the context holds 16"):
+    prompt = "the film is good and " * 5
+    n_own = len(text_tokens(tiny_llama, "a film", prompt))
+    n_prompt = len(tiny_llama.tokenize(prompt + "a film")) - n_own
+    model = embedder(tiny_llama, n_ctx=16, on_long=on_long, prompt=Prompt(prompt))
+    size = rf"the prompt takes {n_prompt} tokens and leaves no room for texts\[0\] with {n_own} of its own"
+    with pytest.raises(InputError, match=f"{size}; the context holds 16"):
         model.embed(["a film"])
 
 

@@ -224,11 +224,11 @@ def test_a_folder_that_cannot_be_made(
     (tmp_path / "file").touch()
     model.set_params(cache=tmp_path / "file" / "folder", n_batch=5)  # one text a batch
     with caplog.at_level(logging.WARNING, logger="fastplr"):
-        run_without(model, expected, "Not a directory")
+        run_without(model, expected, "is not a folder")
     assert [record.name for record in caplog.records] == ["fastplr"]
     model.set_params(cache=tmp_path / "file")
     feature_cache.clear()
-    run_without(model, expected, "exists")
+    run_without(model, expected, "is not a folder")
 
 
 def test_the_pieces_of_a_corpus_are_one_run(model: Embedder, expected: np.ndarray, tmp_path: Path) -> None:

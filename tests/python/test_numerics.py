@@ -22,7 +22,7 @@ BOUNDS = {
 }
 BOUNDS_TO_F32 = {"f16": (5e-6, 2e-5), "q8_0": (4e-3, 1e-2), "q4_0": (0.2, 0.4)}
 VARIATIONS = {
-    "batches of 128 tokens": {"n_batch": 128},
+    "batches of 64 tokens": {"n_batch": 64},
     "each text alone": {"alone": True},
     "prompt not shared": {"share_prefix": False},
     "prompt not shared, each text alone": {"share_prefix": False, "alone": True},

@@ -156,6 +156,53 @@ except fastplr.ContextMemoryError as error:
     assert run(program, wide.path, other) == ["2", "(1, 512)", "1", "True"]
 
 
+def test_lanes_are_no_reason_to_run_out_of_memory(wide: TinyModel) -> None:
+    # From room for nothing more than one lane to room for four: the same bits, every text told once.
+    program = """
+texts = [f"number {i}: " + "the film is slow and boring " * 8 for i in range(40)]
+model = _core.Model(sys.argv[1], max_layer=4)
+def embed(engine):
+    out = np.zeros((len(texts), 1, 1, 512), np.float32)
+    told = []
+    engine.embed(texts, out, layers=[4], poolings=["mean"], on_batch=lambda finished, cut: told.extend(finished))
+    assert sorted(told) == list(range(len(texts)))
+    return out
+want = embed(_core.Embedder(model, n_threads=1))
+n_worked = 0
+for left in range(0, 120, 2):
+    native = _core.Embedder(model, n_threads=4, max_lanes=4)
+    leave(left << 20)
+    try:
+        got = embed(native)
+        n_worked += 1
+        assert (got == want).all()
+    except fastplr.ContextMemoryError:
+        assert n_worked == 0, left
+    leave(None)
+    del native
+print(0 < n_worked < 60)
+"""
+    assert run(program, wide.path) == ["True"]
+
+
+def test_lanes_that_are_only_kept_give_way_to_a_longer_text(wide: TinyModel) -> None:
+    program = """
+model = _core.Model(sys.argv[1], max_layer=4)
+native = _core.Embedder(model, n_threads=8, max_lanes=8)
+out = np.zeros((60, 1, 1, 512), np.float32)
+short = [f"number {i}: " + "the film is slow and boring " * 8 for i in range(60)]
+native.embed(short, out, layers=[4], poolings=["mean"])
+leave(4 << 20)
+long = ["the film is slow " * 400]
+native.embed(long, out[:1], layers=[4], poolings=["mean"])
+leave(None)
+want = np.zeros((1, 1, 1, 512), np.float32)
+_core.Embedder(model, n_threads=1).embed(long, want, layers=[4], poolings=["mean"])
+print((out[:1] == want).all())
+"""
+    assert run(program, wide.path) == ["True"]
+
+
 def test_a_long_word_does_not_overflow_the_stack(tiny_llama: TinyModel) -> None:
     program = """
 model = Embedder(sys.argv[1], n_threads=1, on_long="truncate")
@@ -195,7 +242,7 @@ for i in range(5):
     try:
         Embedder(sys.argv[1], n_threads=512).embed([f"film {i}"])
     except fastplr.ContextMemoryError as error:
-        print(str(error).split(":")[0])
+        print(str(error).split(",")[0])
 print(Embedder(sys.argv[1], n_threads=2).embed(["the film"]).shape)
 """
     assert run(program, tiny_llama.path) == [*["a pool of 512 threads could not be created"] * 5, "(1, 64)"]

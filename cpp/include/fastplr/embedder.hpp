@@ -61,8 +61,8 @@ struct EmbedderOptions {
     bool share_prefix = true;
     /// Batches computed at once, each with its share of the threads and with a context of its own: a thread
     /// waits for another one less often, and results are the same. 0 means as many as there are threads,
-    /// while the contexts beyond the first take no more memory than the weights, or 64 MB. On an accelerator
-    /// always one.
+    /// while the contexts beyond the first take no more memory than the weights or 64 MB, whichever is more,
+    /// and than half of what can be had. On an accelerator always one.
     int max_lanes = 0;
 };
 
@@ -76,8 +76,8 @@ struct EmbedRequest {
     OnLong on_long = OnLong::error;
     /// How error messages number the texts; empty means 0, 1, ...
     std::vector<std::size_t> indices;
-    /// Called between texts while they are tokenised and between the pieces of a long text; may throw to
-    /// cancel. May be empty.
+    /// Called on the caller's thread, as all callbacks are, about every 50 ms; may throw to cancel, which
+    /// ends the work within an operation of the model. May be empty.
     std::function<void()> on_step;
     /// Called after every batch, before on_progress, with the positions within `texts` whose rows of `out`
     /// are final, and those of them that were cut. Every text is named once. May throw to cancel. May be

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "available_memory.hpp"
+#include "embedding/side_by_side.hpp"
 #include "llama-ext.h"
 #include "llama-model.h"
 #include "model/llama_log.hpp"
@@ -41,7 +42,7 @@ std::string described(const ContextShape& shape) {
 
 }  // namespace
 
-Context::Context(const Model& model, const ContextShape& shape, int n_threads, LayerCapture& capture)
+Context::Context(const Model& model, const ContextShape& shape, int max_threads, LayerCapture& capture)
     : shape_(shape),
       model_(model),
       capture_(capture),
@@ -52,7 +53,7 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
     }
     const NativeGuard guard;
     try {
-        create(n_threads);
+        create(max_threads);
     } catch (const std::bad_alloc&) {
         throw_out_of_memory("", guard);
     }
@@ -61,8 +62,11 @@ Context::Context(const Model& model, const ContextShape& shape, int n_threads, L
         return;
     }
     if (context_) {
-        throw ContextMemoryError("a pool of " + std::to_string(n_threads) +
-                                 " threads could not be created: " + guard.errors());
+        throw ContextMemoryError(
+            "a pool of " + std::to_string(max_threads) +
+            " threads could not be created, for want of memory or because the system grants no "
+            "more threads: " +
+            guard.errors());
     }
     if (guard.out_of_memory()) throw_out_of_memory("", guard);
     throw ModelError(described(shape) + " could not be created: " + guard.errors());
@@ -74,7 +78,7 @@ void Context::throw_out_of_memory(const std::string& what, const NativeGuard& gu
                              guard.errors() + ")");
 }
 
-void Context::create(int n_threads) {
+void Context::create(int max_threads) {
     llama_context_params params = llama_context_default_params();
     params.n_ctx = static_cast<uint32_t>(shape_.n_ctx);
     params.n_batch = static_cast<uint32_t>(shape_.n_batch);
@@ -86,17 +90,19 @@ void Context::create(int n_threads) {
     params.swa_full = true;
     params.n_outputs_max = static_cast<uint32_t>(shape_.n_batch);
     params.embeddings = model_.is_encoder();
-    params.n_threads = n_threads;
-    params.n_threads_batch = n_threads;
+    params.n_threads = max_threads;
+    params.n_threads_batch = max_threads;
     params.no_perf = true;
     params.cb_eval = LayerCapture::on_eval;
     params.cb_eval_user_data = &capture_;
     params.cb_cut = LayerCapture::on_graph;
     params.cb_cut_user_data = &capture_;
+    params.abort_callback = on_abort;
+    params.abort_callback_data = this;
     batch_.emplace(shape_.n_batch, max_texts_);
     context_.reset(llama_init_from_model(const_cast<llama_model*>(model_.native().llama.get()), params));
     if (!context_) return;
-    ggml_threadpool_params pool_params = ggml_threadpool_params_default(n_threads);
+    ggml_threadpool_params pool_params = ggml_threadpool_params_default(max_threads);
     pool_params.poll = 0;  // between batches a thread sleeps: it would burn a core that others could use
     pool_.reset(ggml_threadpool_new(&pool_params));
     if (!pool_) return;
@@ -118,17 +124,28 @@ void Context::add_tokens(const std::vector<Piece>& pieces, std::size_t piece, st
     }
 }
 
-void Context::decode(const std::vector<Piece>& pieces, std::size_t first_position) {
+bool Context::on_abort(void* self) {
+    const auto* is_stopped = static_cast<Context*>(self)->is_stopped_;
+    if (is_stopped == nullptr || !(*is_stopped)()) return false;
+    NativeGuard::silence();  // that a graph was not computed to its end is no error
+    return true;
+}
+
+void Context::decode(const std::vector<Piece>& pieces, std::size_t first_position,
+                     const std::function<bool()>& is_stopped) {
     llama_batch& batch = batch_->view;
     batch.n_tokens = 0;
     for (std::size_t s = 0; s < pieces.size(); ++s) add_tokens(pieces, s, first_position);
     const NativeGuard guard;
     int32_t status = 0;
+    is_stopped_ = &is_stopped;
     try {
         status = llama_decode(context_.get(), batch);
     } catch (const std::bad_alloc&) {
         status = kAllocationFailed;
     }
+    is_stopped_ = nullptr;
+    if (status != 0 && is_stopped()) throw Stopped{};
     if (status == kAllocationFailed) {
         throw_out_of_memory("a batch of " + std::to_string(batch.n_tokens) + " tokens in ", guard);
     }
@@ -139,12 +156,13 @@ void Context::decode(const std::vector<Piece>& pieces, std::size_t first_positio
     capture_.finish(model_.info().architecture);
 }
 
-std::size_t Context::n_bytes() const {
-    std::size_t n_bytes = 0;
+std::size_t Context::n_bytes(std::size_t n_ctx) const {
+    double n_bytes = 0;
+    const double share = static_cast<double>(n_ctx) / static_cast<double>(shape_.n_ctx);
     for (const auto& [type, data] : llama_get_memory_breakdown(context_.get())) {
-        if (ggml_backend_buft_is_host(type)) n_bytes += data.context + data.compute;
+        n_bytes += share * static_cast<double>(data.context) + static_cast<double>(data.compute);
     }
-    return n_bytes;
+    return static_cast<std::size_t>(n_bytes);
 }
 
 std::size_t Context::n_weight_bytes() const {

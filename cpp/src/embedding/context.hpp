@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,9 +51,9 @@ class Context {
     /// Texts in one batch at the most.
     std::size_t max_texts() const { return max_texts_; }
 
-    /// What it has allocated in main memory, in bytes.
-    std::size_t n_bytes() const;
-    /// What the weights take there.
+    /// What one of the same shape but for `n_ctx`, which is no larger, would take, in bytes.
+    std::size_t n_bytes(std::size_t n_ctx) const;
+    /// What the weights take.
     std::size_t n_weight_bytes() const;
 
     /// Threads that compute from now on, in [1, max_threads].
@@ -60,9 +61,10 @@ class Context {
 
     /// Runs the pieces as sequences 0, 1, ... of one batch, all from position `first_position` on. Tokens
     /// that are not shared are at most n_batch; the rows of the captured tensors are theirs, in the order of
-    /// the pieces. Throws ModelError, UnsupportedArchitecture, ContextMemoryError, after which
-    /// the context is not to be used again.
-    void decode(const std::vector<Piece>& pieces, std::size_t first_position);
+    /// the pieces. `is_stopped` is asked between two operations. Throws Stopped, ModelError,
+    /// UnsupportedArchitecture, ContextMemoryError, after which the context is not to be used again.
+    void decode(const std::vector<Piece>& pieces, std::size_t first_position,
+                const std::function<bool()>& is_stopped);
 
     /// Forgets all sequences from `position` on.
     void forget(std::size_t position = 0);
@@ -82,7 +84,8 @@ class Context {
         void operator()(ggml_threadpool* pool) const { ggml_threadpool_free(pool); }
     };
 
-    void create(int n_threads);  ///< leaves context_ or pool_ empty where llama.cpp does not give one
+    static bool on_abort(void* self);  ///< ggml_abort_callback
+    void create(int max_threads);      ///< leaves context_ or pool_ empty where llama.cpp does not give one
     void add_tokens(const std::vector<Piece>& pieces, std::size_t piece, std::size_t first_position);
     [[noreturn]] void throw_out_of_memory(const std::string& what, const NativeGuard& guard) const;
 
@@ -94,6 +97,7 @@ class Context {
     std::unique_ptr<ggml_threadpool, ThreadpoolDeleter> pool_;
     std::unique_ptr<llama_context, ContextDeleter> context_;
     std::optional<TokenBatch> batch_;
+    const std::function<bool()>* is_stopped_ = nullptr;  ///< of the decode that is going on
 };
 
 }  // namespace fastplr

@@ -4,7 +4,9 @@
 #include <atomic>
 #include <mutex>
 #include <new>
+#include <string>
 
+#include "available_memory.hpp"
 #include "embedding/batches.hpp"
 #include "embedding/checks.hpp"
 #include "embedding/fork_guard.hpp"
@@ -50,13 +52,15 @@ using Positions = std::vector<std::size_t>;
 // Texts of a call that are computed with the same rotary factors, and what is to be done with them.
 struct Work {
     const EmbedRequest& request;
+    const ForkWatch& fork_watch;
     std::vector<std::size_t> positions;             // of the texts among those of the call
     std::vector<std::vector<PoolingRange>> ranges;  // of each text, one a pooling
     std::vector<TokenSpan> rest;                    // of each text, what follows the shared tokens
-    std::vector<Batch> batches;
+    std::vector<Batch> batches;                     // empty ones are done
     LaneNeeds needs;
     float* out;
     std::function<void(const Positions&)> on_batch;
+    std::atomic<bool> prefix_counted = false;  // or not computed in this call
 
     // Of a batch, without those that it shares.
     std::size_t n_tokens(const Batch& batch) const {
@@ -66,16 +70,21 @@ struct Work {
     }
 };
 
+// Memory ran out in a lane: what is left may be tried with fewer of them.
+struct LaneOutOfMemory {
+    std::string message;
+};
+
 struct Embedder::Impl {
     std::shared_ptr<const Model> model;
     EmbedderOptions options;
     Tokenizer tokenizer;
     std::vector<std::unique_ptr<Lane>> lanes;
-    std::size_t max_lanes = SIZE_MAX;  ///< fewer than there are threads where memory has run out
     std::mutex mutex;
-    bool forked = false;
+    std::size_t n_forks = 0;  ///< between the process that made this and the one that we are in
     ForkGuard fork_guard;
     std::atomic<std::size_t> n_computed = 0;  ///< tokens, in this call
+    std::size_t n_lanes_that_fit = SIZE_MAX;  ///< as far as this call knows
 
     Impl(std::shared_ptr<const Model> model_, const EmbedderOptions& options_)
         : model(std::move(model_)),
@@ -86,47 +95,33 @@ struct Embedder::Impl {
               // threads that they wait for are gone.
               new (&mutex) std::mutex;
               new (&lanes) std::vector<std::unique_ptr<Lane>>;
-              forked = true;
+              ++n_forks;
           }) {}
 
-    /// What a child has of its parent's lanes cannot be used.
-    void start_anew_if_forked();
-    void stop_if_forked() const;
     Lane& lane(std::size_t index);
     /// Fills the rows of the window's texts, and leaves of their tokens those that were needed. `long_rope`:
     /// see Context::use_long_rope().
     void embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope, float* out,
-                      const std::function<void(const Positions&)>& on_batch);
-    /// How many lanes have room in memory, once one is ready.
-    std::size_t n_lanes_at_most() const;
-    /// Makes up to `n` lanes ready; returns how many are.
-    std::size_t prepare_lanes(std::size_t n, const LaneNeeds& needs);
-    /// Computes all batches, and takes those that are done out of the work.
+                      const ForkWatch& fork_watch, const std::function<void(const Positions&)>& on_batch);
+    /// Makes the first lane ready, without the others if need be.
+    void prepare_first_lane(const LaneNeeds& needs);
+    /// Makes up to `n` lanes ready for texts of up to `longest` tokens of their own; returns how many are.
+    std::size_t prepare_lanes(std::size_t n, LaneNeeds needs, std::size_t longest);
+    /// Computes all batches.
     void run(Work& work);
-    void run_on_lanes(Work& work, std::size_t n_lanes);
-    /// Computes the first `n` batches on that many lanes. Returns how many tokens they have.
-    std::size_t run_batches(Work& work, std::size_t n, std::size_t n_lanes);
-    void run_batch(const Work& work, const Batch& batch, std::size_t lane_index,
-                   const std::function<void()>& on_step);
+    void run_on_lanes(Work& work);
+    /// Computes `n` batches from the `first` on, on that many lanes.
+    void run_batches(Work& work, std::size_t first, std::size_t n, std::size_t n_lanes);
+    void run_batch(Work& work, const Batch& batch, Lane& lane, const std::function<bool()>& is_stopped);
     /// Whether what texts begin with alike is computed once.
     bool shares() const { return options.share_prefix && !model->is_encoder() && !model->native().recurrent; }
 };
 
-void Embedder::Impl::stop_if_forked() const {
-    if (!forked) return;
+static void stop_if_forked(const ForkWatch& fork_watch) {
+    if (!fork_watch.forked()) return;
     throw ModelError(
         "the process was forked while it was embedding: a child cannot go on with the work "
         "of its parent, but it can embed anew");
-}
-
-void Embedder::Impl::start_anew_if_forked() {
-    if (!forked) return;
-    if (model->uses_accelerator()) {
-        throw ModelError(
-            "a model on an accelerator cannot be used in a forked process: "
-            "start worker processes with 'spawn' or 'forkserver'");
-    }
-    forked = false;
 }
 
 // A lane never has more threads than an equal share of them when it and those before it are at work.
@@ -138,39 +133,49 @@ Lane& Embedder::Impl::lane(std::size_t index) {
     return *lanes[index];
 }
 
-std::size_t Embedder::Impl::n_lanes_at_most() const {
-    if (model->uses_accelerator()) return 1;
+void Embedder::Impl::prepare_first_lane(const LaneNeeds& needs) {
+    try {
+        lane(0).prepare(needs);
+    } catch (const ContextMemoryError&) {
+        if (lanes.size() == 1) throw;
+        lanes.clear();  // the others are only kept for the next call
+        lane(0).prepare(needs);
+    }
+}
+
+std::size_t Embedder::Impl::prepare_lanes(std::size_t n, LaneNeeds needs, std::size_t longest) {
+    needs.n_ctx = needs.prefix.size + std::max(longest, needs.n_batch);
     std::size_t n_most = static_cast<std::size_t>(options.max_lanes);
     if (n_most == 0) {
         const Context& first = lanes.front()->context();
-        n_most =
-            1 + std::max(first.n_weight_bytes(), kRoomForLanes) / std::max<std::size_t>(first.n_bytes(), 1);
+        const auto available = static_cast<std::size_t>(available_memory().n_bytes / 2);
+        const std::size_t room = std::min(std::max(first.n_weight_bytes(), kRoomForLanes), available);
+        n_most = 1 + room / std::max<std::size_t>(first.n_bytes(needs.n_ctx), 1);
     }
-    return std::min({static_cast<std::size_t>(options.n_threads), max_lanes, n_most});
-}
-
-std::size_t Embedder::Impl::prepare_lanes(std::size_t n, const LaneNeeds& needs) {
+    n = std::min({n, static_cast<std::size_t>(options.n_threads), n_lanes_that_fit, n_most});
     for (std::size_t i = 1; i < n; ++i) {
         try {
             lane(i).prepare(needs);
         } catch (const ContextMemoryError&) {
-            lanes.resize(i);
-            max_lanes = i;
-            return i;
+            lanes.resize(std::min(lanes.size(), i));
+            n_lanes_that_fit = i;
+        } catch (const std::bad_alloc&) {
+            lanes.resize(std::min(lanes.size(), i));
+            n_lanes_that_fit = i;
         }
+        if (n_lanes_that_fit == i) return i;
     }
     return n;
 }
 
-void Embedder::Impl::run_batch(const Work& work, const Batch& batch, std::size_t lane_index,
-                               const std::function<void()>& on_step) {
-    Lane& lane = *lanes[lane_index];
+void Embedder::Impl::run_batch(Work& work, const Batch& batch, Lane& lane,
+                               const std::function<bool()>& is_stopped) {
     const std::vector<int>& layers = work.request.layers;
     const std::size_t n_poolings = work.request.poolings.size();
     const auto width = static_cast<std::size_t>(model->n_embd());
     const std::size_t stride = layers.size() * n_poolings * width;
-    std::size_t n_prefix = lane.hold_prefix(work.needs, on_step);
-    if (lane_index > 0) n_prefix = 0;  // counts once
+    const std::size_t n_prefix = lane.hold_prefix(work.needs, is_stopped);
+    if (n_prefix > 0 && !work.prefix_counted.exchange(true)) n_computed += n_prefix;
     std::vector<PooledSums> sums(batch.size());
     std::vector<Sequence> sequences;
     for (std::size_t b = 0; b < batch.size(); ++b) {
@@ -179,7 +184,7 @@ void Embedder::Impl::run_batch(const Work& work, const Batch& batch, std::size_t
         lane.prefix().add_to(sums[b], layers, width);
         sequences.push_back({work.rest[batch[b].index], batch[b].n_shared, &sums[b]});
     }
-    n_computed += n_prefix + lane.run(sequences, on_step);
+    n_computed += lane.run(sequences, is_stopped);
     for (std::size_t b = 0; b < batch.size(); ++b) {
         float* row = work.out + work.positions[batch[b].index] * stride;
         for (std::size_t k = 0; k < stride; ++k) {
@@ -189,41 +194,38 @@ void Embedder::Impl::run_batch(const Work& work, const Batch& batch, std::size_t
     }
 }
 
-std::size_t Embedder::Impl::run_batches(Work& work, std::size_t n, std::size_t n_lanes) {
+void Embedder::Impl::run_batches(Work& work, std::size_t first, std::size_t n, std::size_t n_lanes) {
     const auto n_threads = static_cast<std::size_t>(options.n_threads);
+    std::vector<Lane*> at_work;
     for (std::size_t i = 0; i < n_lanes; ++i) {
-        lanes[i]->use_threads(static_cast<int>(n_threads / n_lanes + (i < n_threads % n_lanes ? 1 : 0)));
+        at_work.push_back(lanes[i].get());
+        at_work[i]->use_threads(static_cast<int>(n_threads / n_lanes + (i < n_threads % n_lanes ? 1 : 0)));
     }
-    std::size_t n_tokens = 0;
-    std::vector<Batch> batches(n);
-    std::move(work.batches.begin(), work.batches.begin() + static_cast<std::ptrdiff_t>(n), batches.begin());
-    work.batches.erase(work.batches.begin(), work.batches.begin() + static_cast<std::ptrdiff_t>(n));
-    try {
-        side_by_side(
-            n_lanes, n,
-            [&](std::size_t lane_index, std::size_t job, const std::function<void()>& on_step) {
-                run_batch(work, batches[job], lane_index, on_step);
-            },
-            [&](std::size_t job) {
-                n_tokens += work.n_tokens(batches[job]);
-                Positions finished;
-                for (const BatchText& text : batches[job]) finished.push_back(work.positions[text.index]);
-                batches[job].clear();
-                work.on_batch(finished);
-            },
-            work.request.on_step, forked);
-    } catch (const ContextMemoryError&) {
-        for (Batch& batch : batches) {
-            if (!batch.empty()) work.batches.push_back(std::move(batch));
-        }
-        throw;
-    }
-    return n_tokens;
+    side_by_side(
+        n_lanes, n,
+        [&](std::size_t lane_index, std::size_t job, const std::function<bool()>& is_stopped) {
+            try {
+                run_batch(work, work.batches[first + job], *at_work[lane_index], is_stopped);
+            } catch (const ContextMemoryError& error) {
+                throw LaneOutOfMemory{error.what()};
+            } catch (const std::bad_alloc&) {
+                throw LaneOutOfMemory{"memory for the tokens and sums of a batch could not be allocated"};
+            }
+        },
+        [&](std::size_t job) {
+            Batch& batch = work.batches[first + job];
+            Positions finished;
+            for (const BatchText& text : batch) finished.push_back(work.positions[text.index]);
+            batch.clear();
+            work.on_batch(finished);
+        },
+        work.request.on_step, work.fork_watch);
 }
 
 void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope,
-                                  float* out, const std::function<void(const Positions&)>& on_batch) {
-    Work work{request, window.positions, {}, {}, {}, {}, out, on_batch};
+                                  float* out, const ForkWatch& fork_watch,
+                                  const std::function<void(const Positions&)>& on_batch) {
+    Work work{request, fork_watch, window.positions, {}, {}, {}, {}, out, on_batch};
     std::size_t longest = 0;
     std::size_t first_end = SIZE_MAX;
     for (TokenizedText& text : window.texts) {
@@ -254,42 +256,54 @@ void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& reque
     work.needs.long_rope = long_rope;
     work.needs.prefix = {window.texts.front().tokens.data(), n_shared};
     work.needs.begins = shared_begins(work.ranges, n_shared);
-    lane(0).prepare(work.needs);
+    prepare_first_lane(work.needs);
     work.batches = make_batches(work.rest, n_batch, lane(0).context().max_texts(), shares());
+    work.prefix_counted = lane(0).holds_prefix(work.needs);
     run(work);
 }
 
 void Embedder::Impl::run(Work& work) {
     std::stable_sort(work.batches.begin(), work.batches.end(),
                      [&](const Batch& a, const Batch& b) { return work.n_tokens(a) > work.n_tokens(b); });
-    std::size_t n_lanes = std::min(work.batches.size(), n_lanes_at_most());
-    if (n_lanes > 1) n_lanes = prepare_lanes(n_lanes, work.needs);
     try {
-        run_on_lanes(work, n_lanes);
-    } catch (const ContextMemoryError&) {
-        if (n_lanes == 1) throw;
+        run_on_lanes(work);
+    } catch (const LaneOutOfMemory& error) {
+        if (lanes.size() == 1) throw ContextMemoryError(error.message);
         // What is done was told. The rest goes on with as little memory as can be.
         lanes.clear();
-        max_lanes = 1;
+        n_lanes_that_fit = 1;
         lane(0).prepare(work.needs);
-        run_on_lanes(work, 1);
+        try {
+            run_on_lanes(work);
+        } catch (const LaneOutOfMemory& again) {
+            throw ContextMemoryError(again.message);
+        }
     }
 }
 
-void Embedder::Impl::run_on_lanes(Work& work, std::size_t n_lanes) {
+void Embedder::Impl::run_on_lanes(Work& work) {
+    std::vector<Batch>& batches = work.batches;
+    batches.erase(std::remove_if(batches.begin(), batches.end(), [](const Batch& b) { return b.empty(); }),
+                  batches.end());
+    const std::size_t most = model->uses_accelerator() ? 1 : static_cast<std::size_t>(options.n_threads);
     std::size_t n_tokens_left = 0;
-    for (const Batch& batch : work.batches) n_tokens_left += work.n_tokens(batch);
-    while (!work.batches.empty()) {
-        const std::size_t n_left = work.batches.size();
-        const std::size_t n_first = work.n_tokens(work.batches.front());
-        // Lanes that have no batch of the last round give their threads to those that have.
-        std::size_t n = n_left < n_lanes ? n_left : n_left - n_left % n_lanes;
-        std::size_t n_side_by_side = std::min(n_left, n_lanes);
-        if (n_first * n_side_by_side * 100 > n_tokens_left * kPercentTogether) {
-            n = 1;
-            n_side_by_side = 1;
+    for (const Batch& batch : batches) n_tokens_left += work.n_tokens(batch);
+    for (std::size_t first = 0; first < batches.size();) {
+        const std::size_t n_left = batches.size() - first;
+        const std::size_t n_first = work.n_tokens(batches[first]);
+        const auto leaves_others_idle = [&](std::size_t n_lanes) {
+            return n_first * n_lanes * 100 > n_tokens_left * kPercentTogether;
+        };
+        std::size_t n_lanes = std::min(n_left, most);
+        if (n_lanes > 1 && !leaves_others_idle(n_lanes)) {
+            n_lanes = std::min(n_left, prepare_lanes(n_lanes, work.needs, n_first));
         }
-        n_tokens_left -= run_batches(work, n, n_side_by_side);
+        if (leaves_others_idle(n_lanes)) n_lanes = 1;
+        // Lanes that have no batch of the last round give their threads to those that have.
+        const std::size_t n = n_lanes == 1 ? 1 : n_left - n_left % n_lanes;
+        for (std::size_t i = first; i < first + n; ++i) n_tokens_left -= work.n_tokens(batches[i]);
+        run_batches(work, first, n, n_lanes);
+        first += n;
     }
 }
 
@@ -312,31 +326,37 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
                             float* out) try {
     Impl& impl = *impl_;
     check_request(caller_request, *impl.model);
+    if (!caller_request.indices.empty() && caller_request.indices.size() != texts.size()) {
+        throw InputError(std::to_string(caller_request.indices.size()) + " indices for " +
+                         std::to_string(texts.size()) + " texts");
+    }
+    const std::lock_guard lock(impl.mutex);
+    if (impl.n_forks > 0 && impl.model->uses_accelerator()) {
+        throw ModelError(
+            "a model on an accelerator cannot be used in a forked process: "
+            "start worker processes with 'spawn' or 'forkserver'");
+    }
+    const ForkWatch fork_watch(impl.n_forks);
     EmbedRequest request = caller_request;
     if (caller_request.on_step) {
         request.on_step = [&] {
             caller_request.on_step();
-            impl.stop_if_forked();  // a signal handler may fork
+            stop_if_forked(fork_watch);  // a signal handler may fork
         };
     }
-    if (!request.indices.empty() && request.indices.size() != texts.size()) {
-        throw InputError(std::to_string(request.indices.size()) + " indices for " +
-                         std::to_string(texts.size()) + " texts");
-    }
-    const std::lock_guard lock(impl.mutex);
-    impl.start_anew_if_forked();
     EmbedResult result;
     std::size_t n_done = 0;
     impl.n_computed = 0;
+    impl.n_lanes_that_fit = SIZE_MAX;
     TokenWindows windows(impl.tokenizer, static_cast<std::size_t>(impl.options.n_ctx), texts, request,
-                         impl.forked);
+                         fork_watch);
     TokenWindow window;
     while (windows.next(window)) {
         const auto is_cut = [&](std::size_t i) {
             return std::binary_search(window.truncated.begin(), window.truncated.end(), i);
         };
         const auto on_batch = [&](const Positions& finished) {
-            impl.stop_if_forked();  // what a child found of this batch is not to be relied on
+            stop_if_forked(fork_watch);  // what a child found of this batch is not to be relied on
             if (request.on_batch) {
                 Positions cut;
                 std::copy_if(finished.begin(), finished.end(), std::back_inserter(cut), is_cut);
@@ -344,16 +364,16 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
             }
             n_done += finished.size();
             if (request.on_progress) request.on_progress(n_done, texts.size());
-            impl.stop_if_forked();
+            stop_if_forked(fork_watch);
         };
         for (const TokenizedText& text : window.texts) result.n_tokens += text.tokens.size();
         TokenWindow longer = take_longer_than(impl.model->native().n_ctx_short_rope, window);
         try {
-            if (!window.texts.empty()) impl.embed_window(window, request, false, out, on_batch);
-            if (!longer.texts.empty()) impl.embed_window(longer, request, true, out, on_batch);
+            if (!window.texts.empty()) impl.embed_window(window, request, false, out, fork_watch, on_batch);
+            if (!longer.texts.empty()) impl.embed_window(longer, request, true, out, fork_watch, on_batch);
         } catch (...) {
             // Whatever state llama.cpp was left in, nobody meets it again.
-            if (!impl.forked) impl.lanes.clear();
+            if (!fork_watch.forked()) impl.lanes.clear();
             throw;
         }
         result.truncated.insert(result.truncated.end(), window.truncated.begin(), window.truncated.end());

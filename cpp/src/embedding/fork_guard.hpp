@@ -2,6 +2,7 @@
 // locked.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 
 namespace fastplr {
@@ -17,6 +18,19 @@ class ForkGuard {
   private:
     friend struct ForkRegistry;
     std::function<void()> in_child_;
+};
+
+/// Whether this process was forked off since some moment. What counts the forks must outlive it.
+class ForkWatch {
+  public:
+    explicit ForkWatch(const std::size_t& n_forks) : n_forks_(n_forks), n_forks_then_(n_forks) {}
+
+    /// True in a child of the process that made the watch: there all other threads of that time are gone.
+    bool forked() const { return n_forks_ != n_forks_then_; }
+
+  private:
+    const std::size_t& n_forks_;
+    std::size_t n_forks_then_;
 };
 
 }  // namespace fastplr

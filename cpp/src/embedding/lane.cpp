@@ -9,6 +9,8 @@ namespace fastplr {
 namespace {
 
 constexpr std::size_t kContextStep = 256;  // llama.cpp rounds up to as much
+// How many texts an encoder takes in a batch must not depend on how far its context has grown.
+static_assert(kContextStep >= kMaxTextsPerBatch);
 
 // Shortens a path of segments to its first `n_tokens` tokens.
 void keep_first(std::vector<Segment>& path, std::size_t n_tokens) {
@@ -54,16 +56,19 @@ void Lane::prepare(const LaneNeeds& needs) {
 
 void Lane::use_threads(int n_threads) { context_->use_threads(n_threads); }
 
-std::size_t Lane::hold_prefix(const LaneNeeds& needs, const std::function<void()>& on_step) {
+bool Lane::holds_prefix(const LaneNeeds& needs) const {
     const TokenSpan& tokens = needs.prefix;
-    if (tokens.size == 0) {
-        context_->forget();
-        prefix_ = {};
-        return 0;
-    }
     const bool same =
         std::equal(prefix_.tokens.begin(), prefix_.tokens.end(), tokens.tokens, tokens.tokens + tokens.size);
-    if (same && prefix_.serves(capture_.depth(), needs.layers, needs.begins)) return 0;
+    return same && (tokens.size == 0 || prefix_.serves(capture_.depth(), needs.layers, needs.begins));
+}
+
+std::size_t Lane::hold_prefix(const LaneNeeds& needs, const std::function<bool()>& is_stopped) {
+    if (holds_prefix(needs)) return 0;
+    prefix_ = {};
+    context_->forget();
+    const TokenSpan& tokens = needs.prefix;
+    if (tokens.size == 0) return 0;
     SharedPrefix fresh;
     fresh.tokens.assign(tokens.tokens, tokens.tokens + tokens.size);
     fresh.depth = capture_.depth();
@@ -71,36 +76,34 @@ std::size_t Lane::hold_prefix(const LaneNeeds& needs, const std::function<void()
     for (const std::size_t begin : needs.begins) fresh.sums.ranges.push_back({begin, tokens.size});
     fresh.sums.sums.assign(
         needs.layers.size() * needs.begins.size() * static_cast<std::size_t>(model_.n_embd()), 0.0);
-    prefix_ = {};
-    context_->forget();
-    const std::size_t n_computed = run_pieces(tokens, fresh.sums, 0, on_step);
+    const std::size_t n_computed = run_pieces(tokens, fresh.sums, 0, is_stopped);
     context_->share_first_sequence();
     prefix_ = std::move(fresh);
     return n_computed;
 }
 
-std::size_t Lane::run(const std::vector<Sequence>& texts, const std::function<void()>& on_step) {
+std::size_t Lane::run(const std::vector<Sequence>& texts, const std::function<bool()>& is_stopped) {
     const std::size_t first_token = prefix_.tokens.size();
     const std::size_t n_computed =
-        texts.size() == 1 ? run_pieces(texts.front().tokens, *texts.front().sums, first_token, on_step)
-                          : run_batch(texts, first_token);
+        texts.size() == 1 ? run_pieces(texts.front().tokens, *texts.front().sums, first_token, is_stopped)
+                          : run_batch(texts, first_token, is_stopped);
     context_->forget(first_token);
     return n_computed;
 }
 
 std::size_t Lane::run_pieces(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
-                             const std::function<void()>& on_step) {
+                             const std::function<bool()>& is_stopped) {
     const std::size_t n_batch = context_->shape().n_batch;
     std::size_t done = 0;
     while (done < tokens.size) {
-        if (done > 0 && on_step) on_step();
         const TokenSpan piece = {tokens.tokens + done, std::min(tokens.size - done, n_batch)};
-        done += run_batch({{piece, 0, &sums}}, first_token + done);
+        done += run_batch({{piece, 0, &sums}}, first_token + done, is_stopped);
     }
     return done;
 }
 
-std::size_t Lane::run_batch(const std::vector<Sequence>& batch, std::size_t first_token) {
+std::size_t Lane::run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
+                            const std::function<bool()>& is_stopped) {
     std::vector<Piece> pieces;
     std::vector<Segment> segments;
     std::vector<PooledSums*> targets;
@@ -116,7 +119,7 @@ std::size_t Lane::run_batch(const std::vector<Sequence>& batch, std::size_t firs
         rows += n_own;
     }
     capture_.begin(std::move(segments), std::move(targets), rows);
-    context_->decode(pieces, first_token);
+    context_->decode(pieces, first_token, is_stopped);
     return rows;
 }
 

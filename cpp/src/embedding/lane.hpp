@@ -43,15 +43,18 @@ class Lane {
     /// Threads that compute from now on, in [1, max_threads].
     void use_threads(int n_threads);
 
-    /// Has the context hold the prefix that was asked for. Returns how many tokens were computed for it: none
-    /// where it was there. Throws as Context::decode().
-    std::size_t hold_prefix(const LaneNeeds& needs, const std::function<void()>& on_step);
+    /// Whether the context holds the prefix that is needed, from an earlier call.
+    bool holds_prefix(const LaneNeeds& needs) const;
+
+    /// Has the context hold it. Returns how many tokens were computed for it: none where it was there. Throws
+    /// as Context::decode().
+    std::size_t hold_prefix(const LaneNeeds& needs, const std::function<bool()>& is_stopped);
     const SharedPrefix& prefix() const { return prefix_; }
 
     /// Computes texts that continue the prefix, and forgets all but the prefix. One that is alone may be
-    /// longer than a batch: it is computed in pieces, with `on_step` called between them. Returns how many
+    /// longer than a batch: it is computed in pieces. Returns how many
     /// tokens were computed. Throws as Context::decode().
-    std::size_t run(const std::vector<Sequence>& texts, const std::function<void()>& on_step);
+    std::size_t run(const std::vector<Sequence>& texts, const std::function<bool()>& is_stopped);
 
     /// Forgets everything: whatever state llama.cpp was left in, nobody meets it again.
     void drop_context();
@@ -61,8 +64,9 @@ class Lane {
 
   private:
     std::size_t run_pieces(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
-                           const std::function<void()>& on_step);
-    std::size_t run_batch(const std::vector<Sequence>& batch, std::size_t first_token);
+                           const std::function<bool()>& is_stopped);
+    std::size_t run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
+                          const std::function<bool()>& is_stopped);
 
     const Model& model_;
     int max_threads_;

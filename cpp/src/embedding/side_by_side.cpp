@@ -1,88 +1,88 @@
 #include "embedding/side_by_side.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
-
-#include "fastplr/errors.hpp"
 
 namespace fastplr {
 namespace {
 
 constexpr std::chrono::milliseconds kBetweenSteps{50};
 
-struct Stopped {};
-
 // What the lanes and their caller share.
 struct Jobs {
     std::mutex mutex;
-    std::condition_variable changed;
+    std::condition_variable changed;  // for the caller
+    std::condition_variable told;     // for lanes
     std::size_t n_jobs = 0;
     std::size_t next = 0;
     std::size_t n_running = 0;  ///< lanes
-    bool stop = false;
-    std::deque<std::size_t> finished;  ///< not yet told
+    std::atomic<bool> stop = false;
+    std::deque<std::size_t> finished;       ///< not yet told
+    std::vector<std::size_t> last_of_lane;  ///< jobs that lanes wait to be told of; n_jobs for none
     std::exception_ptr error;
 
-    void fail(std::exception_ptr why) {
-        const std::lock_guard lock(mutex);
-        stop = true;
-        if (!error) error = std::move(why);
-    }
-
     void run_lane(std::size_t lane, const LaneWork& work) {
-        const auto on_step = [this] {
-            const std::lock_guard lock(mutex);
-            if (stop) throw Stopped{};
-        };
+        const auto is_stopped = [this] { return stop.load(std::memory_order_relaxed); };
         std::unique_lock lock(mutex);
         while (!stop && next < n_jobs) {
             const std::size_t job = next++;
             lock.unlock();
+            std::exception_ptr failure;
             try {
-                work(lane, job, on_step);
-                lock.lock();
-                finished.push_back(job);
-            } catch (const Stopped&) {
-                lock.lock();
+                work(lane, job, is_stopped);
             } catch (...) {
-                if (lock.owns_lock()) lock.unlock();
-                fail(std::current_exception());
-                lock.lock();
+                failure = std::current_exception();
             }
+            lock.lock();
+            keep(lane, job, failure);
             changed.notify_one();
+            told.wait(lock, [&] { return stop || last_of_lane[lane] == n_jobs; });
         }
         --n_running;
         changed.notify_one();
+    }
+
+    // With the lock held. Of a lane that only heeded the others' stop there is nothing to say.
+    void keep(std::size_t lane, std::size_t job, std::exception_ptr failure) {
+        try {
+            if (failure) std::rethrow_exception(failure);
+            last_of_lane[lane] = job;
+            finished.push_back(job);
+        } catch (const Stopped&) {
+        } catch (...) {
+            if (!error) error = std::current_exception();
+        }
+        if (error) {
+            stop = true;
+            told.notify_all();
+        }
     }
 };
 
 class Lanes {
   public:
-    Lanes(std::size_t n_lanes, std::size_t n_jobs, const LaneWork& work, const bool& forked)
+    Lanes(std::size_t n_lanes, std::size_t n_jobs, const LaneWork& work, const ForkWatch& fork_watch)
         : jobs_(std::make_unique<Jobs>()),
           threads_(std::make_unique<std::vector<std::thread>>()),
-          forked_(forked) {
+          fork_watch_(fork_watch) {
         jobs_->n_jobs = n_jobs;
+        jobs_->last_of_lane.assign(n_lanes, n_jobs);
         threads_->reserve(n_lanes);
         for (std::size_t lane = 0; lane < n_lanes; ++lane) {
-            {
-                const std::lock_guard lock(jobs_->mutex);
-                ++jobs_->n_running;
-            }
+            add_to_running(1);
             try {
                 threads_->emplace_back([jobs = jobs_.get(), lane, &work] { jobs->run_lane(lane, work); });
-            } catch (const std::exception& error) {  // no thread, or no memory for it
-                const std::lock_guard lock(jobs_->mutex);
-                --jobs_->n_running;
-                if (lane > 0) return;  // those that were started do all the work
-                throw ContextMemoryError(std::string("a thread could not be started: ") + error.what());
+            } catch (const std::exception&) {  // no thread, or no memory for it: the others do all the work
+                add_to_running(-1);
+                return;
             }
         }
     }
@@ -90,7 +90,7 @@ class Lanes {
     Lanes& operator=(const Lanes&) = delete;
 
     ~Lanes() {
-        if (forked_) {  // in the child nobody runs, whatever the lock and the threads look like
+        if (fork_watch_.forked()) {  // in the child nobody runs, whatever the lock and the threads look like
             (void)jobs_.release();
             (void)threads_.release();
             return;
@@ -99,12 +99,16 @@ class Lanes {
             const std::lock_guard lock(jobs_->mutex);
             jobs_->stop = true;
         }
+        jobs_->told.notify_all();
         for (std::thread& thread : *threads_) thread.join();
     }
 
+    bool none() const { return threads_->empty(); }
+
     // Until every lane has ended and all that is done was told. No callback is called with the lock held: it
-    // may fork.
+    // may fork, and the child then does not come back here.
     void wait(const std::function<void(std::size_t)>& on_finished, const std::function<void()>& on_step) {
+        auto stepped = std::chrono::steady_clock::now();
         std::unique_lock lock(jobs_->mutex);
         while (!jobs_->finished.empty() || jobs_->n_running > 0) {
             if (!jobs_->finished.empty()) {
@@ -112,34 +116,47 @@ class Lanes {
                 jobs_->finished.pop_front();
                 lock.unlock();
                 on_finished(job);
+                lock.lock();
+                for (std::size_t& last : jobs_->last_of_lane) {
+                    if (last == job) last = jobs_->n_jobs;
+                }
+                jobs_->told.notify_all();
             } else {
-                jobs_->changed.wait_for(lock, kBetweenSteps);
-                lock.unlock();
-                if (on_step) on_step();
+                jobs_->changed.wait_until(lock, stepped + kBetweenSteps);
             }
+            if (std::chrono::steady_clock::now() < stepped + kBetweenSteps) continue;
+            lock.unlock();
+            if (on_step) on_step();
             lock.lock();
+            stepped = std::chrono::steady_clock::now();
         }
         if (jobs_->error) std::rethrow_exception(jobs_->error);
     }
 
   private:
+    void add_to_running(int n) {
+        const std::lock_guard lock(jobs_->mutex);
+        jobs_->n_running += static_cast<std::size_t>(n);
+    }
+
     std::unique_ptr<Jobs> jobs_;
     std::unique_ptr<std::vector<std::thread>> threads_;
-    const bool& forked_;
+    ForkWatch fork_watch_;
 };
 
 }  // namespace
 
 void side_by_side(std::size_t n_lanes, std::size_t n_jobs, const LaneWork& work,
                   const std::function<void(std::size_t)>& on_finished, const std::function<void()>& on_step,
-                  const bool& forked) {
-    if (n_lanes > 1) {
-        Lanes(n_lanes, n_jobs, work, forked).wait(on_finished, on_step);
+                  const ForkWatch& fork_watch) {
+    Lanes lanes(n_lanes, n_jobs, work, fork_watch);
+    if (!lanes.none()) {
+        lanes.wait(on_finished, on_step);
         return;
     }
     for (std::size_t job = 0; job < n_jobs; ++job) {
         if (on_step) on_step();
-        work(0, job, on_step);
+        work(0, job, [] { return false; });
         on_finished(job);
     }
 }

@@ -31,10 +31,17 @@ TokenizedText tokenize_text(const Tokenizer& tokenizer, const std::string& text,
     }
     if (n > n_ctx) {
         const std::size_t own = result.text_end - result.text_begin;
-        const std::string size = std::to_string(n) + " tokens with the prompt, " + std::to_string(own) +
-                                 " of its own; the context holds " + std::to_string(n_ctx);
+        const bool prompted = !request.prompt.prefix.empty() || !request.prompt.suffix.empty();
+        const std::string holds = "; the context holds " + std::to_string(n_ctx);
         const std::size_t surplus = n - n_ctx;
-        if (own <= surplus) throw InputError("the prompt leaves no room for " + name + ": " + size);
+        if (own <= surplus) {
+            const std::string what = prompted ? "the prompt takes " : "special tokens take ";
+            throw InputError(what + std::to_string(n - own) + " tokens and leaves no room for " + name +
+                             " with " + std::to_string(own) + " of its own" + holds);
+        }
+        const std::string size =
+            std::to_string(n) + " tokens" +
+            (prompted ? " with the prompt, " + std::to_string(own) + " of its own" : "") + holds;
         if (request.on_long == OnLong::error) {
             throw InputError(name + " " + shown(text) + " is too long: " + size +
                              " (on_long='truncate' cuts the end of such texts)");
@@ -90,12 +97,13 @@ std::size_t bytes_to_tokenize(const Tokenizer& tokenizer, const std::string& tex
 
 TokenWindows::TokenWindows(const Tokenizer& tokenizer, std::size_t n_ctx,
                            const std::vector<std::string>& texts, const EmbedRequest& request,
-                           const bool& forked)
-    : tokenizer_(tokenizer), n_ctx_(n_ctx), texts_(texts), request_(request), forked_(forked) {}
+                           const ForkWatch& fork_watch)
+    : tokenizer_(tokenizer), n_ctx_(n_ctx), texts_(texts), request_(request), fork_watch_(fork_watch) {}
 
 TokenWindows::~TokenWindows() {
     stop_ = true;
-    if (forked_) (void)ahead_.release();  // its destructor would wait for a thread that only the parent has
+    if (fork_watch_.forked())
+        (void)ahead_.release();  // its destructor would wait for a thread that only the parent has
 }
 
 TokenWindow TokenWindows::tokenize(std::size_t first, const std::function<void()>& on_text) const {

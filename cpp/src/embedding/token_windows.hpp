@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "embedding/fork_guard.hpp"
 #include "embedding/tokenizer.hpp"
 
 namespace fastplr {
@@ -35,9 +36,8 @@ std::size_t bytes_to_tokenize(const Tokenizer& tokenizer, const std::string& tex
 class TokenWindows {
   public:
     /// \param n_ctx tokens that a text may have, prompt included.
-    /// \param forked true in a process that was forked since: there the thread is gone.
     TokenWindows(const Tokenizer& tokenizer, std::size_t n_ctx, const std::vector<std::string>& texts,
-                 const EmbedRequest& request, const bool& forked);
+                 const EmbedRequest& request, const ForkWatch& fork_watch);
     ~TokenWindows();
     TokenWindows(const TokenWindows&) = delete;
     TokenWindows& operator=(const TokenWindows&) = delete;
@@ -53,7 +53,7 @@ class TokenWindows {
     std::size_t n_ctx_;
     const std::vector<std::string>& texts_;
     const EmbedRequest& request_;
-    const bool& forked_;
+    const ForkWatch& fork_watch_;
     std::size_t taken_ = 0;
     std::atomic<bool> stop_ = false;
     std::unique_ptr<std::future<TokenWindow>> ahead_;

@@ -40,6 +40,7 @@ Sink& sink() {
 }
 
 thread_local int guard_depth = 0;
+thread_local bool guard_silent = false;
 thread_local std::string guard_errors;
 thread_local bool guard_out_of_memory = false;
 
@@ -81,6 +82,7 @@ void keep_line(ggml_log_level level, const char* text) {
 
 // Called by C code that has something to free: no exception may pass, and a line is not worth one.
 void on_log(ggml_log_level level, const char* text, void*) {
+    if (guard_silent) return;
     if (level == GGML_LOG_LEVEL_ERROR && guard_depth > 0) note_out_of_memory(text);
     try {
         keep_line(level, text);
@@ -142,7 +144,11 @@ NativeGuard::NativeGuard() {
     guard_out_of_memory = false;
 }
 
-NativeGuard::~NativeGuard() { --guard_depth; }
+NativeGuard::~NativeGuard() {
+    if (--guard_depth == 0) guard_silent = false;
+}
+
+void NativeGuard::silence() { guard_silent = true; }
 
 std::string NativeGuard::errors() const {
     return guard_errors.empty() ? "no further reason given" : guard_errors;

@@ -34,6 +34,9 @@ class NativeGuard {
     /// The error lines so far, joined by "; "; "no further reason given" where there were none.
     std::string errors() const;
 
+    /// What llama.cpp says on this thread, until the guard ends, goes nowhere.
+    static void silence();
+
     /// Whether any of them says that memory ran out: llama.cpp reports it in no other way where it has caught
     /// the exception.
     bool out_of_memory() const;

@@ -20,7 +20,7 @@ from fastplr.cli.embed import embed
 from fastplr.cli.fit import fit
 from fastplr.cli.info import info
 from fastplr.cli.models import models
-from fastplr.cli.options import debug_option, wants_traceback
+from fastplr.cli.options import debug_option, keeps_nothing, wants_traceback
 from fastplr.cli.predict import predict
 from fastplr.cli.wording import in_options
 from fastplr.errors import CacheWarning, FastplrError, NotConverged, TruncationWarning
@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = cli.main(arguments, prog_name="fastplr", standalone_mode=False, obj=options)
             code = code if isinstance(code, int) else 0
     except click.Abort:  # Ctrl-C; click has ended the line
-        click.echo("fastplr: interrupted", err=True)
+        hint = "; with --cache, what was embedded would have been kept" if keeps_nothing(options) else ""
+        click.echo(f"fastplr: interrupted{hint}", err=True)
         return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()

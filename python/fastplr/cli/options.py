@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DEBUG = "debug"
+_CACHE = "cache"
 
 
 def _remember_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -40,6 +41,11 @@ def debug_option(command: F) -> F:
 def wants_traceback(options: MutableMapping[str, Any]) -> bool:
     """Whether ``--debug`` was given, by the object that was handed to click as ``obj``."""
     return bool(options.get(_DEBUG))
+
+
+def keeps_nothing(options: MutableMapping[str, Any]) -> bool:
+    """Whether the command that ran could have kept features on disk and was told not to; `options` as above."""
+    return options.get(_CACHE) is False
 
 
 def layer_option(default: str, *words: str) -> Callable[[F], F]:
@@ -125,14 +131,20 @@ on_long_option = click.option(
 )
 
 threads_option = click.option(
-    "--threads", metavar="N", type=click.IntRange(min=1), help="Threads.  [default: all processors]"
+    "--threads", metavar="N", type=click.IntRange(1, 512), help="Threads.  [default: all processors]"
 )
 
 
 def cache_option(default: bool) -> Callable[[F], F]:
     """``--cache/--no-cache``: whether the features of texts are kept on disk."""
+
+    def remember(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+        context.find_root().ensure_object(dict)[_CACHE] = value
+        return value
+
     return click.option(
         "--cache/--no-cache",
+        callback=remember,
         default=default,
         show_default=True,
         help="Keep embeddings on disk ('fastplr cache info' says where): a run that is repeated, or was stopped, does "
