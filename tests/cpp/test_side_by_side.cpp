@@ -15,7 +15,7 @@ using fastplr::side_by_side;
 
 namespace {
 
-using IsStopped = std::function<bool()>;
+using fastplr::IsStopped;
 
 const std::size_t n_forks = 0;
 const fastplr::ForkWatch kNotForked(n_forks);

@@ -79,15 +79,16 @@ def text_of(tiny: TinyModel, n_tokens: int, begin: str) -> str:
     return text
 
 
-def test_a_token_alone_in_its_batch_is_computed_alike_by_any_number_of_threads(tiny_llama: TinyModel) -> None:
+def test_a_token_alone_in_its_batch_is_computed_alike_by_any_number_of_threads(tmp_path: Path) -> None:
     # The last piece of 513 tokens in batches of 256 is one token, and ggml would cut the keys before it into a part for
     # each thread.
-    prefix = text_of(tiny_llama, 513, "") + "\n"
-    prompts = [({}, [text_of(tiny_llama, 513, f"{i}") for i in range(6)]), ({"prefix": prefix}, TEXTS[:40])]
+    wide = write_tiny_llama(tmp_path / "wide.gguf", n_ctx=2048)
+    prefix = text_of(wide, 513, "") + "\n"
+    prompts = [({}, [text_of(wide, 513, f"{i}") for i in range(6)]), ({"prefix": prefix}, TEXTS[:40])]
     for prompt, texts in prompts:
         want: np.ndarray | None = None
         for n_threads, max_lanes in [(1, 1), (2, 1), (3, 1), (5, 0), (8, 3)]:
-            engine = engine_of(tiny_llama.path, n_threads=n_threads, max_lanes=max_lanes)
+            engine = engine_of(wide.path, n_threads=n_threads, max_lanes=max_lanes)
             native_embed(engine, texts[:1], [4], **prompt)  # all threads, and what is kept of it
             got = native_embed(engine, texts, [4], ("last",), **prompt)[0]
             want = got if want is None else want
@@ -194,7 +195,7 @@ def test_one_long_text_does_not_take_the_lanes_from_short_ones(tiny_llama: TinyM
     shape = {"n_embd": 512, "n_ff": 64, "n_layer": 4, "n_head": 8, "n_head_kv": 8, "n_ctx": 8192}
     wide = write_tiny_llama(tiny_llama.path.with_name("wide.gguf"), **shape)
     before = n_threads_of_process()
-    engine = engine_of(wide.path, n_threads=3)
+    engine = engine_of(wide.path, n_threads=3, n_batch=N_BATCH)
     n_tokens = len(wide.tokenize("a boring film " * 2000))
     assert 5000 < n_tokens < 8000
     native_embed(engine, ["a boring film " * 2000], [4])

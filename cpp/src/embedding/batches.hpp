@@ -29,7 +29,8 @@ struct BatchText {
 using Batch = std::vector<BatchText>;
 
 /// Packs texts into batches of at most `n_batch` tokens and `max_texts` texts. A text longer than n_batch is
-/// alone in its batch. Every text is in exactly one batch.
+/// alone in its batch. Every text is in exactly one batch. There are as few batches as filling one after the
+/// other makes, and they are of nearly the same size, so that several threads with a batch each end together.
 ///
 /// \param share texts of a batch share the tokens that they begin with: those that begin alike stand
 /// together,

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "available_memory.hpp"
-#include "embedding/side_by_side.hpp"
 #include "llama-ext.h"
 #include "llama-model.h"
 #include "model/llama_log.hpp"
@@ -132,7 +131,7 @@ bool Context::on_abort(void* self) {
 }
 
 void Context::decode(const std::vector<Piece>& pieces, std::size_t first_position,
-                     const std::function<bool()>& is_stopped) {
+                     const IsStopped& is_stopped) {
     llama_batch& batch = batch_->view;
     batch.n_tokens = 0;
     for (std::size_t s = 0; s < pieces.size(); ++s) add_tokens(pieces, s, first_position);
@@ -186,6 +185,18 @@ void Context::forget(std::size_t position) {
 void Context::use_long_rope(bool use) {
     // Left alone, llama.cpp goes by the size of the context, which here says nothing of the text.
     llama_set_n_ctx_rope(context_.get(), use ? UINT32_MAX : 1);
+}
+
+std::vector<std::uint8_t> Context::first_sequence() {
+    const NativeGuard guard;
+    std::vector<std::uint8_t> state(llama_state_seq_get_size(context_.get(), 0));
+    state.resize(llama_state_seq_get_data(context_.get(), state.data(), state.size(), 0));
+    return state;
+}
+
+bool Context::take_first_sequence(const std::vector<std::uint8_t>& state) {
+    const NativeGuard guard;
+    return llama_state_seq_set_data(context_.get(), state.data(), state.size(), 0) > 0;
 }
 
 void Context::share_first_sequence() {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +10,7 @@
 
 #include "embedding/batches.hpp"
 #include "embedding/layer_capture.hpp"
+#include "embedding/side_by_side.hpp"
 #include "embedding/token_batch.hpp"
 #include "ggml-cpu.h"
 #include "model/llama_log.hpp"
@@ -63,8 +64,7 @@ class Context {
     /// that are not shared are at most n_batch; the rows of the captured tensors are theirs, in the order of
     /// the pieces. `is_stopped` is asked between two operations. Throws Stopped, ModelError,
     /// UnsupportedArchitecture, ContextMemoryError, after which the context is not to be used again.
-    void decode(const std::vector<Piece>& pieces, std::size_t first_position,
-                const std::function<bool()>& is_stopped);
+    void decode(const std::vector<Piece>& pieces, std::size_t first_position, const IsStopped& is_stopped);
 
     /// Forgets all sequences from `position` on.
     void forget(std::size_t position = 0);
@@ -72,6 +72,12 @@ class Context {
     /// Which of two sets of rotary factors (longrope) computes from now on; at first the short one. What was
     /// computed with the other must be forgotten.
     void use_long_rope(bool use);
+
+    /// What sequence 0 holds, for another context on the same model.
+    std::vector<std::uint8_t> first_sequence();
+
+    /// Takes what first_sequence() gave; this context holds nothing yet. Returns whether it could.
+    bool take_first_sequence(const std::vector<std::uint8_t>& state);
 
     /// What sequence 0 holds is the beginning of every other sequence too, at no cost.
     void share_first_sequence();
@@ -97,7 +103,7 @@ class Context {
     std::unique_ptr<ggml_threadpool, ThreadpoolDeleter> pool_;
     std::unique_ptr<llama_context, ContextDeleter> context_;
     std::optional<TokenBatch> batch_;
-    const std::function<bool()>* is_stopped_ = nullptr;  ///< of the decode that is going on
+    const IsStopped* is_stopped_ = nullptr;  ///< of the decode that is going on
 };
 
 }  // namespace fastplr

@@ -23,7 +23,7 @@ namespace {
 
 // Threads that work on one batch together wait for each other: they take so much of the time in which each
 // would compute its share alone (docs/tuning.md).
-constexpr std::size_t kPercentTogether = 106;
+constexpr std::size_t kPercentTogether = 103;
 
 // What lanes beyond the first may take where the weights are smaller, in bytes.
 constexpr std::size_t kRoomForLanes = std::size_t{64} << 20;
@@ -60,7 +60,6 @@ struct Work {
     LaneNeeds needs;
     float* out;
     std::function<void(const Positions&)> on_batch;
-    std::atomic<bool> prefix_counted = false;  // or not computed in this call
 
     // Of a batch, without those that it shares.
     std::size_t n_tokens(const Batch& batch) const {
@@ -74,6 +73,18 @@ struct Work {
 struct LaneOutOfMemory {
     std::string message;
 };
+
+static LaneWork out_of_memory_in_lane(const LaneWork& work) {
+    return [work](std::size_t lane, std::size_t job, const IsStopped& is_stopped) {
+        try {
+            work(lane, job, is_stopped);
+        } catch (const ContextMemoryError& error) {
+            throw LaneOutOfMemory{error.what()};
+        } catch (const std::bad_alloc&) {
+            throw LaneOutOfMemory{"memory for the tokens and sums of a batch could not be allocated"};
+        }
+    };
+}
 
 struct Embedder::Impl {
     std::shared_ptr<const Model> model;
@@ -112,7 +123,9 @@ struct Embedder::Impl {
     void run_on_lanes(Work& work);
     /// Computes `n` batches from the `first` on, on that many lanes.
     void run_batches(Work& work, std::size_t first, std::size_t n, std::size_t n_lanes);
-    void run_batch(Work& work, const Batch& batch, Lane& lane, const std::function<bool()>& is_stopped);
+    /// Has that many lanes hold the prefix, which is computed once, by all threads.
+    void share_prefix(Work& work, std::size_t n_lanes);
+    void run_batch(Work& work, const Batch& batch, Lane& lane, const IsStopped& is_stopped);
     /// Whether what texts begin with alike is computed once.
     bool shares() const { return options.share_prefix && !model->is_encoder() && !model->native().recurrent; }
 };
@@ -168,14 +181,12 @@ std::size_t Embedder::Impl::prepare_lanes(std::size_t n, LaneNeeds needs, std::s
     return n;
 }
 
-void Embedder::Impl::run_batch(Work& work, const Batch& batch, Lane& lane,
-                               const std::function<bool()>& is_stopped) {
+void Embedder::Impl::run_batch(Work& work, const Batch& batch, Lane& lane, const IsStopped& is_stopped) {
     const std::vector<int>& layers = work.request.layers;
     const std::size_t n_poolings = work.request.poolings.size();
     const auto width = static_cast<std::size_t>(model->n_embd());
     const std::size_t stride = layers.size() * n_poolings * width;
-    const std::size_t n_prefix = lane.hold_prefix(work.needs, is_stopped);
-    if (n_prefix > 0 && !work.prefix_counted.exchange(true)) n_computed += n_prefix;
+    n_computed += lane.hold_prefix(work.needs, is_stopped);
     std::vector<PooledSums> sums(batch.size());
     std::vector<Sequence> sequences;
     for (std::size_t b = 0; b < batch.size(); ++b) {
@@ -203,15 +214,9 @@ void Embedder::Impl::run_batches(Work& work, std::size_t first, std::size_t n, s
     }
     side_by_side(
         n_lanes, n,
-        [&](std::size_t lane_index, std::size_t job, const std::function<bool()>& is_stopped) {
-            try {
-                run_batch(work, work.batches[first + job], *at_work[lane_index], is_stopped);
-            } catch (const ContextMemoryError& error) {
-                throw LaneOutOfMemory{error.what()};
-            } catch (const std::bad_alloc&) {
-                throw LaneOutOfMemory{"memory for the tokens and sums of a batch could not be allocated"};
-            }
-        },
+        out_of_memory_in_lane([&](std::size_t lane_index, std::size_t job, const IsStopped& is_stopped) {
+            run_batch(work, work.batches[first + job], *at_work[lane_index], is_stopped);
+        }),
         [&](std::size_t job) {
             Batch& batch = work.batches[first + job];
             Positions finished;
@@ -220,6 +225,21 @@ void Embedder::Impl::run_batches(Work& work, std::size_t first, std::size_t n, s
             work.on_batch(finished);
         },
         work.request.on_step, work.fork_watch);
+}
+
+void Embedder::Impl::share_prefix(Work& work, std::size_t n_lanes) {
+    Lane& first = *lanes.front();
+    if (!first.holds_prefix(work.needs)) {
+        first.use_threads(options.n_threads);
+        side_by_side(
+            1, 1, out_of_memory_in_lane([&](std::size_t, std::size_t, const IsStopped& is_stopped) {
+                n_computed += first.hold_prefix(work.needs, is_stopped);
+            }),
+            [](std::size_t) {}, work.request.on_step, work.fork_watch);
+    }
+    for (std::size_t i = 1; i < n_lanes; ++i) {
+        if (!lanes[i]->holds_prefix(work.needs)) lanes[i]->take_prefix(first);
+    }
 }
 
 void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope,
@@ -258,7 +278,6 @@ void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& reque
     work.needs.begins = shared_begins(work.ranges, n_shared);
     prepare_first_lane(work.needs);
     work.batches = make_batches(work.rest, n_batch, lane(0).context().max_texts(), shares());
-    work.prefix_counted = lane(0).holds_prefix(work.needs);
     run(work);
 }
 
@@ -302,6 +321,7 @@ void Embedder::Impl::run_on_lanes(Work& work) {
         // Lanes that have no batch of the last round give their threads to those that have.
         const std::size_t n = n_lanes == 1 ? 1 : n_left - n_left % n_lanes;
         for (std::size_t i = first; i < first + n; ++i) n_tokens_left -= work.n_tokens(batches[i]);
+        if (n_lanes > 1) share_prefix(work, n_lanes);
         run_batches(work, first, n, n_lanes);
         first += n;
     }

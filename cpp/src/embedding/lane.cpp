@@ -63,7 +63,7 @@ bool Lane::holds_prefix(const LaneNeeds& needs) const {
     return same && (tokens.size == 0 || prefix_.serves(capture_.depth(), needs.layers, needs.begins));
 }
 
-std::size_t Lane::hold_prefix(const LaneNeeds& needs, const std::function<bool()>& is_stopped) {
+std::size_t Lane::hold_prefix(const LaneNeeds& needs, const IsStopped& is_stopped) {
     if (holds_prefix(needs)) return 0;
     prefix_ = {};
     context_->forget();
@@ -82,7 +82,18 @@ std::size_t Lane::hold_prefix(const LaneNeeds& needs, const std::function<bool()
     return n_computed;
 }
 
-std::size_t Lane::run(const std::vector<Sequence>& texts, const std::function<bool()>& is_stopped) {
+void Lane::take_prefix(Lane& other) {
+    prefix_ = {};
+    context_->forget();
+    if (!context_->take_first_sequence(other.context_->first_sequence())) {
+        context_->forget();  // it is then computed, as if there were no other lane
+        return;
+    }
+    context_->share_first_sequence();
+    prefix_ = other.prefix_;
+}
+
+std::size_t Lane::run(const std::vector<Sequence>& texts, const IsStopped& is_stopped) {
     const std::size_t first_token = prefix_.tokens.size();
     const std::size_t n_computed =
         texts.size() == 1 ? run_pieces(texts.front().tokens, *texts.front().sums, first_token, is_stopped)
@@ -92,7 +103,7 @@ std::size_t Lane::run(const std::vector<Sequence>& texts, const std::function<bo
 }
 
 std::size_t Lane::run_pieces(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
-                             const std::function<bool()>& is_stopped) {
+                             const IsStopped& is_stopped) {
     const std::size_t n_batch = context_->shape().n_batch;
     std::size_t done = 0;
     while (done < tokens.size) {
@@ -103,7 +114,7 @@ std::size_t Lane::run_pieces(const TokenSpan& tokens, PooledSums& sums, std::siz
 }
 
 std::size_t Lane::run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
-                            const std::function<bool()>& is_stopped) {
+                            const IsStopped& is_stopped) {
     std::vector<Piece> pieces;
     std::vector<Segment> segments;
     std::vector<PooledSums*> targets;

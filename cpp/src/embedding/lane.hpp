@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "embedding/context.hpp"
 #include "embedding/layer_capture.hpp"
 #include "embedding/shared_prefix.hpp"
+#include "embedding/side_by_side.hpp"
 
 namespace fastplr {
 
@@ -48,13 +48,16 @@ class Lane {
 
     /// Has the context hold it. Returns how many tokens were computed for it: none where it was there. Throws
     /// as Context::decode().
-    std::size_t hold_prefix(const LaneNeeds& needs, const std::function<bool()>& is_stopped);
+    std::size_t hold_prefix(const LaneNeeds& needs, const IsStopped& is_stopped);
     const SharedPrefix& prefix() const { return prefix_; }
+
+    /// Copies the prefix that another lane on the same model holds.
+    void take_prefix(Lane& other);
 
     /// Computes texts that continue the prefix, and forgets all but the prefix. One that is alone may be
     /// longer than a batch: it is computed in pieces. Returns how many
     /// tokens were computed. Throws as Context::decode().
-    std::size_t run(const std::vector<Sequence>& texts, const std::function<bool()>& is_stopped);
+    std::size_t run(const std::vector<Sequence>& texts, const IsStopped& is_stopped);
 
     /// Forgets everything: whatever state llama.cpp was left in, nobody meets it again.
     void drop_context();
@@ -64,9 +67,9 @@ class Lane {
 
   private:
     std::size_t run_pieces(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
-                           const std::function<bool()>& is_stopped);
+                           const IsStopped& is_stopped);
     std::size_t run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
-                          const std::function<bool()>& is_stopped);
+                          const IsStopped& is_stopped);
 
     const Model& model_;
     int max_threads_;

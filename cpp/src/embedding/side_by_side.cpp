@@ -11,10 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "model/llama_log.hpp"
+
 namespace fastplr {
 namespace {
 
 constexpr std::chrono::milliseconds kBetweenSteps{50};
+constexpr std::size_t kThreadNeeds = 32768;  // bytes, much more than its thread-local data
 
 // What the lanes and their caller share.
 struct Jobs {
@@ -24,14 +27,25 @@ struct Jobs {
     std::size_t n_jobs = 0;
     std::size_t next = 0;
     std::size_t n_running = 0;  ///< lanes
+    std::size_t n_started = 0;
+    bool all_started = false;
     std::atomic<bool> stop = false;
     std::deque<std::size_t> finished;       ///< not yet told
     std::vector<std::size_t> last_of_lane;  ///< jobs that lanes wait to be told of; n_jobs for none
     std::exception_ptr error;
 
     void run_lane(std::size_t lane, const LaneWork& work) {
+        // The C library ends the process where memory for these cannot be had on first use. There is some
+        // now.
+        {
+            const NativeGuard guard;
+        }
+        (void)std::uncaught_exceptions();
         const auto is_stopped = [this] { return stop.load(std::memory_order_relaxed); };
         std::unique_lock lock(mutex);
+        ++n_started;
+        changed.notify_one();
+        told.wait(lock, [&] { return stop || all_started; });
         while (!stop && next < n_jobs) {
             const std::size_t job = next++;
             lock.unlock();
@@ -77,14 +91,11 @@ class Lanes {
         jobs_->last_of_lane.assign(n_lanes, n_jobs);
         threads_->reserve(n_lanes);
         for (std::size_t lane = 0; lane < n_lanes; ++lane) {
-            add_to_running(1);
-            try {
-                threads_->emplace_back([jobs = jobs_.get(), lane, &work] { jobs->run_lane(lane, work); });
-            } catch (const std::exception&) {  // no thread, or no memory for it: the others do all the work
-                add_to_running(-1);
-                return;
-            }
+            if (!start(lane, work)) break;  // those that were started do all the work
         }
+        const std::lock_guard lock(jobs_->mutex);
+        jobs_->all_started = true;
+        jobs_->told.notify_all();
     }
     Lanes(const Lanes&) = delete;
     Lanes& operator=(const Lanes&) = delete;
@@ -134,9 +145,18 @@ class Lanes {
     }
 
   private:
-    void add_to_running(int n) {
-        const std::lock_guard lock(jobs_->mutex);
-        jobs_->n_running += static_cast<std::size_t>(n);
+    // False where there is no thread to be had, or no memory for what it needs of its own.
+    bool start(std::size_t lane, const LaneWork& work) {
+        std::unique_lock lock(jobs_->mutex);
+        try {
+            (void)std::make_unique<char[]>(kThreadNeeds);
+            threads_->emplace_back([jobs = jobs_.get(), lane, &work] { jobs->run_lane(lane, work); });
+        } catch (const std::exception&) {
+            return false;
+        }
+        ++jobs_->n_running;
+        jobs_->changed.wait(lock, [&] { return jobs_->n_started == threads_->size(); });
+        return true;
     }
 
     std::unique_ptr<Jobs> jobs_;

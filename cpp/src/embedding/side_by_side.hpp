@@ -8,12 +8,13 @@
 
 namespace fastplr {
 
-/// Does one job in one lane. `is_stopped` says, at any time and at next to no cost, that the work is to end:
-/// whoever heeds it throws Stopped.
-using LaneWork =
-    std::function<void(std::size_t lane, std::size_t job, const std::function<bool()>& is_stopped)>;
+/// Says, at any time and at next to no cost, that the work is to end: whoever heeds it throws Stopped.
+using IsStopped = std::function<bool()>;
 
 struct Stopped {};
+
+/// Does one job in one lane.
+using LaneWork = std::function<void(std::size_t lane, std::size_t job, const IsStopped& is_stopped)>;
 
 /// Does jobs 0 ... n_jobs - 1, each once and begun in this order, on `n_lanes` threads, or as many as can be
 /// had; where there is none, on the calling one. A lane is on one job at a time, and goes on when the caller
