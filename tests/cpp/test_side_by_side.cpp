@@ -98,11 +98,14 @@ TEST_CASE("an error ends all lanes, once what is done was told") {
 TEST_CASE("what a callback throws reaches lanes in the middle of a job") {
     for (const bool in_step : {false, true}) {
         std::atomic<int> n_stopped = 0;
+        std::atomic<int> n_begun = 0;
         const auto fail = [] { throw std::runtime_error("enough"); };
         const auto run = [&] {
             side_by_side(
                 2, 100,
                 [&](std::size_t, std::size_t job, const IsStopped& is_stopped) {
+                    ++n_begun;
+                    while (n_begun < 2) std::this_thread::yield();
                     if (job == 0 && !in_step) return;
                     while (!is_stopped()) std::this_thread::yield();
                     ++n_stopped;

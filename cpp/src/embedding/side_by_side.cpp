@@ -29,17 +29,16 @@ struct Jobs {
     std::size_t n_running = 0;  ///< lanes
     std::size_t n_started = 0;
     bool all_started = false;
+    std::unique_ptr<char[]> reserve;  ///< for the thread that is just starting
     std::atomic<bool> stop = false;
     std::deque<std::size_t> finished;       ///< not yet told
     std::vector<std::size_t> last_of_lane;  ///< jobs that lanes wait to be told of; n_jobs for none
     std::exception_ptr error;
 
     void run_lane(std::size_t lane, const LaneWork& work) {
-        // The C library ends the process where memory for these cannot be had on first use. There is some
-        // now.
-        {
-            const NativeGuard guard;
-        }
+        // The C library ends the process where memory for these cannot be had on first use: here it can.
+        reserve.reset();
+        std::make_unique<NativeGuard>().reset();
         (void)std::uncaught_exceptions();
         const auto is_stopped = [this] { return stop.load(std::memory_order_relaxed); };
         std::unique_lock lock(mutex);
@@ -149,7 +148,7 @@ class Lanes {
     bool start(std::size_t lane, const LaneWork& work) {
         std::unique_lock lock(jobs_->mutex);
         try {
-            (void)std::make_unique<char[]>(kThreadNeeds);
+            jobs_->reserve = std::make_unique<char[]>(kThreadNeeds);
             threads_->emplace_back([jobs = jobs_.get(), lane, &work] { jobs->run_lane(lane, work); });
         } catch (const std::exception&) {
             return false;
