@@ -39,7 +39,7 @@ struct Jobs {
         // The C library ends the process where memory for these cannot be had on first use: here it can.
         reserve.reset();
         std::make_unique<NativeGuard>().reset();
-        (void)std::uncaught_exceptions();
+        [[maybe_unused]] volatile int touched = std::uncaught_exceptions();
         const auto is_stopped = [this] { return stop.load(std::memory_order_relaxed); };
         std::unique_lock lock(mutex);
         ++n_started;
