@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def measured(program: str, *arguments: object) -> dict[str, int]:
     """What `program` reports, run after ``MEASURE``."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE + program + "\nreport()", *map(str, arguments)],
+        env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # a thread's arena takes 64 MB of address space, and no memory
         capture_output=True,
         text=True,
         timeout=300,
