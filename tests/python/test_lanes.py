@@ -190,10 +190,10 @@ def test_a_child_that_embeds_within_the_callback_does_not_go_on_with_the_work_of
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux shows them")
-def test_one_long_text_does_not_take_the_lanes_from_short_ones(tiny_llama: TinyModel) -> None:
+def test_one_long_text_does_not_take_the_lanes_from_short_ones(tmp_path: Path) -> None:
     # 64 MB hold many contexts for short texts, and none more for a long one.
     shape = {"n_embd": 512, "n_ff": 64, "n_layer": 4, "n_head": 8, "n_head_kv": 8, "n_ctx": 8192}
-    wide = write_tiny_llama(tiny_llama.path.with_name("wide.gguf"), **shape)
+    wide = write_tiny_llama(tmp_path / "wide.gguf", **shape)
     before = n_threads_of_process()
     engine = engine_of(wide.path, n_threads=3, n_batch=N_BATCH)
     n_tokens = len(wide.tokenize("a boring film " * 2000))

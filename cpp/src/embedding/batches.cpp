@@ -16,12 +16,6 @@ std::size_t common_length(const TokenSpan& a, const TokenSpan& b) {
     return static_cast<std::size_t>(std::mismatch(a.tokens, a.tokens + n, b.tokens).first - a.tokens);
 }
 
-std::size_t n_computed(const Batch& batch, const std::vector<TokenSpan>& texts) {
-    std::size_t n = 0;
-    for (const BatchText& text : batch) n += texts[text.index].size - text.n_shared;
-    return n;
-}
-
 // Packs texts, in this order, into batches of up to `capacity` tokens; one that is longer is alone.
 std::vector<Batch> fill(const std::vector<TokenSpan>& texts, const std::vector<std::size_t>& order,
                         std::size_t capacity, std::size_t max_texts, bool share) {
@@ -51,7 +45,7 @@ void even_out(std::vector<Batch>& batches, const std::vector<TokenSpan>& texts,
     std::vector<std::size_t> rank(order.size());
     for (std::size_t i = 0; i < order.size(); ++i) rank[order[i]] = i;
     std::vector<std::size_t> sizes;
-    for (const Batch& batch : batches) sizes.push_back(n_computed(batch, texts));
+    for (const Batch& batch : batches) sizes.push_back(n_tokens(batch, texts));
     for (std::size_t moves = 0; moves < batches.size(); ++moves) {
         std::size_t from = batches.size();
         std::size_t to = batches.size();
@@ -86,12 +80,18 @@ void even_out(std::vector<Batch>& batches, const std::vector<TokenSpan>& texts,
             target[i].n_shared = common_length(texts[target[i - 1].index], texts[target[i].index]);
         }
         if (share) target.front().n_shared = 0;
-        sizes[from] = n_computed(source, texts);
-        sizes[to] = n_computed(target, texts);
+        sizes[from] = n_tokens(source, texts);
+        sizes[to] = n_tokens(target, texts);
     }
 }
 
 }  // namespace
+
+std::size_t n_tokens(const Batch& batch, const std::vector<TokenSpan>& texts) {
+    std::size_t n = 0;
+    for (const BatchText& text : batch) n += texts[text.index].size - text.n_shared;
+    return n;
+}
 
 std::vector<Batch> make_batches(const std::vector<TokenSpan>& texts, std::size_t n_batch,
                                 std::size_t max_texts, bool share) {

@@ -28,6 +28,9 @@ struct BatchText {
 /// Several texts computed at once.
 using Batch = std::vector<BatchText>;
 
+/// Tokens that are computed for a batch: those that its texts share count once.
+std::size_t n_tokens(const Batch& batch, const std::vector<TokenSpan>& texts);
+
 /// Packs texts into batches of at most `n_batch` tokens and `max_texts` texts. A text longer than n_batch is
 /// alone in its batch. Every text is in exactly one batch. There are as few batches as filling one after the
 /// other makes, and they are of nearly the same size, so that several threads with a batch each end together.

@@ -22,7 +22,7 @@ namespace fastplr {
 namespace {
 
 // Threads that work on one batch together wait for each other: they take so much of the time in which each
-// would compute its share alone (docs/tuning.md).
+// would compute its share alone (benchmarks/tuning.py lanes).
 constexpr std::size_t kPercentTogether = 103;
 
 // What lanes beyond the first may take where the weights are smaller, in bytes.
@@ -60,13 +60,6 @@ struct Work {
     LaneNeeds needs;
     float* out;
     std::function<void(const Positions&)> on_batch;
-
-    // Of a batch, without those that it shares.
-    std::size_t n_tokens(const Batch& batch) const {
-        std::size_t n = 0;
-        for (const BatchText& text : batch) n += rest[text.index].size - text.n_shared;
-        return n;
-    }
 };
 
 // Memory ran out in a lane: what is left may be tried with fewer of them.
@@ -282,8 +275,9 @@ void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& reque
 }
 
 void Embedder::Impl::run(Work& work) {
-    std::stable_sort(work.batches.begin(), work.batches.end(),
-                     [&](const Batch& a, const Batch& b) { return work.n_tokens(a) > work.n_tokens(b); });
+    std::stable_sort(work.batches.begin(), work.batches.end(), [&](const Batch& a, const Batch& b) {
+        return n_tokens(a, work.rest) > n_tokens(b, work.rest);
+    });
     try {
         run_on_lanes(work);
     } catch (const LaneOutOfMemory& error) {
@@ -306,10 +300,10 @@ void Embedder::Impl::run_on_lanes(Work& work) {
                   batches.end());
     const std::size_t most = model->uses_accelerator() ? 1 : static_cast<std::size_t>(options.n_threads);
     std::size_t n_tokens_left = 0;
-    for (const Batch& batch : batches) n_tokens_left += work.n_tokens(batch);
+    for (const Batch& batch : batches) n_tokens_left += n_tokens(batch, work.rest);
     for (std::size_t first = 0; first < batches.size();) {
         const std::size_t n_left = batches.size() - first;
-        const std::size_t n_first = work.n_tokens(batches[first]);
+        const std::size_t n_first = n_tokens(batches[first], work.rest);
         const auto leaves_others_idle = [&](std::size_t n_lanes) {
             return n_first * n_lanes * 100 > n_tokens_left * kPercentTogether;
         };
@@ -320,7 +314,7 @@ void Embedder::Impl::run_on_lanes(Work& work) {
         if (leaves_others_idle(n_lanes)) n_lanes = 1;
         // Lanes that have no batch of the last round give their threads to those that have.
         const std::size_t n = n_lanes == 1 ? 1 : n_left - n_left % n_lanes;
-        for (std::size_t i = first; i < first + n; ++i) n_tokens_left -= work.n_tokens(batches[i]);
+        for (std::size_t i = first; i < first + n; ++i) n_tokens_left -= n_tokens(batches[i], work.rest);
         if (n_lanes > 1) share_prefix(work, n_lanes);
         run_batches(work, first, n, n_lanes);
         first += n;

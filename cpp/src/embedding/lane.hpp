@@ -55,17 +55,15 @@ class Lane {
     void take_prefix(Lane& other);
 
     /// Computes texts that continue the prefix, and forgets all but the prefix. One that is alone may be
-    /// longer than a batch: it is computed in pieces. Returns how many
-    /// tokens were computed. Throws as Context::decode().
+    /// longer than a batch: it is computed in pieces. Returns how many tokens were computed. Throws as
+    /// Context::decode().
     std::size_t run(const std::vector<Sequence>& texts, const IsStopped& is_stopped);
-
-    /// Forgets everything: whatever state llama.cpp was left in, nobody meets it again.
-    void drop_context();
 
     /// Only after prepare().
     const Context& context() const { return *context_; }
 
   private:
+    void drop_context();
     std::size_t run_pieces(const TokenSpan& tokens, PooledSums& sums, std::size_t first_token,
                            const IsStopped& is_stopped);
     std::size_t run_batch(const std::vector<Sequence>& batch, std::size_t first_token,
