@@ -16,11 +16,13 @@ __all__ = ["FORMS", "Corpus", "Group", "NoTasks", "draw_corpus", "tasks_folder"]
 
 SEED = 20261122
 
-#: How the task's prompt stands around a text.
+#: How a prompt stands around a text: its own task's, or (one-) for all texts the one that is of middle length.
 FORMS = {
     "none": "no prompt",
     "paper": "the paper's prompt around the text",
     "instruction": "an instruction before the text",
+    "one-paper": "one prompt of the paper's form around all texts",
+    "one-instruction": "one instruction before all texts",
 }
 
 
@@ -50,11 +52,18 @@ class Corpus:
         return sum(len(texts) for _, texts in self.texts)
 
     def groups(self, form: str) -> list[Group]:
-        """The texts in one of the FORMS: one group without a prompt, else one a task."""
+        """The texts in one of the FORMS: one group a task where prompts are the tasks' own, else one."""
+        all_texts = tuple(text for _, texts in self.texts for text in texts)
         if form == "none":
-            return [Group("", "", tuple(text for _, texts in self.texts for text in texts))]
-        prompts = {task: self.prompts[task][form] for task, _ in self.texts}
-        return [Group(prompts[task].prefix, prompts[task].suffix, texts) for task, texts in self.texts]
+            return [Group("", "", all_texts)]
+        style = form.removeprefix("one-")
+        if form != style:
+            prompts = [prompts[style] for prompts in self.prompts.values()]
+            prompts.sort(key=lambda prompt: len(prompt.prefix + prompt.suffix))
+            middle = prompts[len(prompts) // 2]
+            return [Group(middle.prefix, middle.suffix, all_texts)]
+        own = {task: self.prompts[task][form] for task, _ in self.texts}
+        return [Group(own[task].prefix, own[task].suffix, texts) for task, texts in self.texts]
 
     def first(self, n_texts: int) -> Corpus:
         """At most `n_texts` of the texts, as many of each task as can be."""
@@ -93,7 +102,7 @@ def draw_corpus(n_texts: int, folder: Path | None = None) -> Corpus:
         rng.shuffle(texts)
         if texts:
             drawn.append((task["name"], tuple(texts)))
-    styles = [form for form in FORMS if form != "none"]
+    styles = ("paper", "instruction")
     prompts = {task["name"]: {style: Prompt.from_task(task, style=style) for style in styles} for task in tasks}
     return Corpus(tuple(drawn), prompts)
 

@@ -172,7 +172,10 @@ def _smollm2() -> list[Row]:
         rows.append(Row(full, form, needed=form == "none"))
     rows.append(Row(_fastplr(key, "final"), "none"))
     # What follows the text is not computed where only the text's own tokens are pooled.
-    rows.append(Row(_fastplr(key, "half", pooling="mean_all"), "paper", needed=True))
+    all_pooled = _fastplr(key, "half", pooling="mean_all")
+    rows.append(Row(all_pooled, "paper", needed=True))
+    for form, ours in (("one-paper", all_pooled), ("one-instruction", half)):
+        rows += [Row(libllama, form, needed=True), Row(ours, form, needed=True)]
     patched = _libllama(key, which="patched")
     others = [patched, _llama_cpp_python(key), _transformers(key, int8=False), _transformers(key, int8=True)]
     rows += [Row(engine, form) for engine in others for form in ("none", "paper", "instruction")]

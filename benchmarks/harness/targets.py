@@ -91,13 +91,26 @@ TARGETS = [
     ),
     Target("Q4_0, half depth, no prompt", f"{HALF}/none", (f"{LIBLLAMA}/none",), 3.8, prototype=3.8),
     Target(
-        "Q4_0, half depth, an instruction before the text (shared), against libllama on the same prompted text",
+        "Q4_0, half depth, an instruction before the text (shared), against libllama on the same prompted text: "
+        "one instruction, 300 texts",
+        f"{HALF}/one-instruction",
+        (f"{LIBLLAMA}/one-instruction",),
+        7.0,
+    ),
+    Target(
+        "The same, 17 instructions, 17 or 18 texts each",
         f"{HALF}/instruction",
         (f"{LIBLLAMA}/instruction",),
         7.0,
     ),
     Target(
-        "Q4_0, half depth, the paper's prefix and suffix, all tokens pooled",
+        "Q4_0, half depth, the paper's prefix and suffix, all tokens pooled: one prompt, 300 texts",
+        f"{HALF}-all/one-paper",
+        (f"{LIBLLAMA}/one-paper",),
+        4.3,
+    ),
+    Target(
+        "The same, 17 prompts, 17 or 18 texts each",
         f"{HALF}-all/paper",
         (f"{LIBLLAMA}/paper",),
         4.3,

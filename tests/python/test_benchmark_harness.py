@@ -63,6 +63,17 @@ def test_each_text_keeps_the_prompt_of_its_task(written_tasks):
         assert (group.prefix, group.suffix) == ("Is it? Before: ", "")
 
 
+def test_one_prompt_for_all_texts_is_that_of_middle_length(written_tasks):
+    tasks = json.loads((written_tasks / "tasks.json").read_text("utf-8"))["tasks"]
+    tasks[0]["prefix"], tasks[1]["prefix"] = "Much longer: ", "Short: "
+    (written_tasks / "tasks.json").write_text(json.dumps({"tasks": tasks}), "utf-8")
+    corpus = draw_corpus(6, written_tasks)
+    [group] = corpus.groups("one-instruction")
+    assert group.prefix == "Is it? Much longer: "
+    assert group.texts == corpus.groups("none")[0].texts
+    assert corpus.groups("one-paper")[0].suffix == " Is it? Answer:"
+
+
 def test_missing_tasks_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTPLR_TASKS", str(tmp_path / "nowhere"))
     with pytest.raises(NoTasks, match=r"nowhere.*FASTPLR_TASKS"):
