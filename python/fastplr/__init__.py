@@ -8,7 +8,9 @@ arXiv 2408.03414), computed natively on this machine.
 >>> fastplr.predict(classifier, ["not bad at all"])  # doctest: +SKIP
 """
 
+import importlib
 import logging
+from typing import TYPE_CHECKING, Any
 
 from fastplr._cpu_check import require_cpu
 
@@ -16,8 +18,6 @@ logging.getLogger("fastplr").addHandler(logging.NullHandler())  # whoever wants 
 require_cpu()  # before anything loads the extension
 
 from fastplr._version import __version__
-from fastplr.classifier import PLRClassifier, classifier_file_info, fit, load, predict
-from fastplr.embedder import Embedder
 from fastplr.errors import (
     CacheWarning,
     ClassifierFileError,
@@ -32,9 +32,13 @@ from fastplr.errors import (
     UnsupportedArchitecture,
     UnsupportedCPU,
 )
-from fastplr.logistic_regression import LogisticRegression, PathResult
-from fastplr.model_info import ModelInfo, read_model_info
-from fastplr.prompt import Prompt
+
+if TYPE_CHECKING:
+    from fastplr.classifier import PLRClassifier, classifier_file_info, fit, load, predict
+    from fastplr.embedder import Embedder
+    from fastplr.logistic_regression import LogisticRegression, PathResult
+    from fastplr.model_info import ModelInfo, read_model_info
+    from fastplr.prompt import Prompt
 
 __all__ = [
     "CacheWarning",
@@ -62,3 +66,26 @@ __all__ = [
     "predict",
     "read_model_info",
 ]
+
+# scikit-learn takes a second to import: what needs it is imported when it is first named, so that the command line
+# answers at once, to Ctrl-C too.
+_NAMES_IN = {
+    "fastplr.classifier": ("PLRClassifier", "classifier_file_info", "fit", "load", "predict"),
+    "fastplr.embedder": ("Embedder",),
+    "fastplr.logistic_regression": ("LogisticRegression", "PathResult"),
+    "fastplr.model_info": ("ModelInfo", "read_model_info"),
+    "fastplr.prompt": ("Prompt",),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

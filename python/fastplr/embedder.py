@@ -62,7 +62,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_ctx: Longest input in tokens, prompt included. Default: the model's own limit. Memory is taken as texts
             need it.
         n_batch: Tokens computed at once, 1 to 8192. Default: 256; of a T5 never more than 128.
-        n_threads: Threads of computation. Default: the cores that this process may use.
+        n_threads: Threads of computation, 1 to 512. Default: the cores that this process may use. More threads than
+            cores are honoured but slow: they take turns, and each takes memory for its own batch.
         n_gpu_layers: Layers on an accelerator, where fastplr was built with one; negative means all.
         cache: Where to keep features on disk, so that no later run computes them again and a killed one goes on where
             it was: True for the folder of the user (``fastplr cache info`` names it), the path of another folder, or
@@ -178,7 +179,9 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Layers and poolings as lists, and whether the result keeps their dimensions."""
         layers, pooling = (value.tolist() if isinstance(value, np.ndarray) else value for value in (layers, pooling))
         for name, value in (("layers", layers), ("pooling", pooling)):
-            if isinstance(value, Iterable) and not isinstance(value, Sequence):
+            if isinstance(value, bytes | bytearray) or (
+                isinstance(value, Iterable) and not isinstance(value, Sequence)
+            ):
                 raise InputError(f"{name} is {value!r:.80} of type {type(value).__name__}: expected one, or a list")
         many = any(isinstance(value, Sequence) and not isinstance(value, str) for value in (layers, pooling))
         layer_list = list(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
@@ -259,8 +262,9 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         before anything is computed: very small pieces cost time. An iterable that raises an exception ends the pieces
         with it, after the features of all texts that it gave before.
 
-        Args and errors as in :meth:`embed`. The settings are those at the time of the call, and are checked then;
-        errors number a text within the corpus. That texts were cut is warned of once, when the first one was.
+        Args and errors as in :meth:`embed`, but no texts give no pieces. The settings are those at the time of the
+        call, and are checked then; errors number a text within the corpus. That texts were cut is warned of once, when
+        the first one was.
         """
         if isinstance(chunk_size, bool) or not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
             raise InputError(f"chunk_size is {chunk_size!r}: expected a positive int")

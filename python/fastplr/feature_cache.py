@@ -38,7 +38,7 @@ class FeatureCache:
     def __init__(self, max_bytes: int = 256 << 20) -> None:
         self.max_bytes = max_bytes
         self._rows = self._empty()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler that embeds may interrupt its own thread here
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
@@ -52,9 +52,9 @@ class FeatureCache:
 
     def _after_fork(self) -> None:
         # Another thread of the parent may have been writing: then the child cannot trust what is there.
-        if self._lock.locked():
+        if not self._lock.acquire(blocking=False):
             self._rows = self._empty()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def get(self, keys: Iterable[bytes]) -> list[CachedRow | None]:
         """The row of each key, None where it is not here."""

@@ -124,8 +124,10 @@ class FeatureStore:
             StoreUnavailable: The store cannot be used.
         """
         self._check_folder()
+        self.close()  # else what a connection keeps beside the file would be counted
         before = self._n_bytes()
         n_entries = self._run(feature_table.delete_all) if self._exists() else 0
+        self.close()
         own = {self.path, *(Path(f"{self.path}{ending}") for ending in ("-wal", "-shm"))}
         try:
             for path in self._files():
@@ -141,6 +143,7 @@ class FeatureStore:
         n_entries = 0
         if self._exists():
             n_entries = self._run(feature_table.count)
+            self.close()  # else what the connection keeps beside the file would be counted
         return StoreInfo(self.path, n_entries, self._n_bytes(), self.max_bytes)
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ def store_for(cache: object) -> FeatureStore | None:
         cache: None or False for none, True for that in :func:`default_folder`, or the path of a folder.
 
     Raises:
-        InputError: `cache` is something else, or ``FASTPLR_CACHE_MB`` is no number.
+        InputError: `cache` is something else, or ``FASTPLR_CACHE_MB`` is no number > 0.
     """
     if cache is None or cache is False:
         return None
@@ -76,8 +76,10 @@ def _max_bytes() -> int:
         megabytes = float(given)
     except ValueError:
         megabytes = math.nan
-    if not 0 <= megabytes < math.inf:
-        raise InputError(f"{SIZE_VARIABLE} is {given!r}: expected a number of megabytes")
+    if not 0 < megabytes < math.inf:
+        raise InputError(
+            f"{SIZE_VARIABLE} is {given!r}: expected a number of megabytes > 0 (cache=None or --no-cache keeps nothing)"
+        )
     return int(megabytes * 1_000_000)
 
 

@@ -144,6 +144,7 @@ def test_a_layer_out_of_range_says_the_range(model: Embedder, layer: object) -> 
         ({"pooling": "max"}, "pooling is 'max': expected 'mean', 'mean_all', 'last'"),
         ({"pooling": ["mean", "MEAN"]}, "pooling is 'MEAN'"),
         ({"pooling": 3}, "pooling is 3"),
+        ({"pooling": b"mean"}, "pooling is b'mean' of type bytes: expected one, or a list"),
     ],
 )
 def test_layers_and_poolings_asked_for_are_checked(model: Embedder, asked: dict[str, Any], message: str) -> None:

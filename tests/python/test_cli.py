@@ -515,6 +515,14 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, run: Run, fitted: Path) -> None
     assert run(*predict, "--cache", code=130) == "\nfastplr: interrupted\n"
 
 
+def test_ctrl_c_while_a_command_begins(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastplr.cli.app.cli.main", interrupted)
+    assert run("--help", code=130) == "fastplr: interrupted\n"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="POSIX pipes")
 def test_a_reader_who_leaves_is_no_error(fitted: Path, new_csv: Path) -> None:
     arguments = [sys.executable, "-m", "fastplr", "predict", str(fitted), str(new_csv), "--text", "text"]

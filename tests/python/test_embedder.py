@@ -269,7 +269,7 @@ def test_the_error_for_a_long_text_speaks_of_a_prompt_only_where_there_is_one(ti
         embedder(tiny_llama, n_ctx=32).embed([long])
 
 
-@pytest.mark.parametrize("layers", [{1, 2}, frozenset([1]), {1: 2}, (layer for layer in (1, 2))])
+@pytest.mark.parametrize("layers", [{1, 2}, frozenset([1]), {1: 2}, (layer for layer in (1, 2)), b"\x01"])
 def test_layers_without_an_order_are_refused(tiny_llama: TinyModel, layers: object) -> None:
     with pytest.raises(InputError, match=r"layers is .*: expected one, or a list"):
         embedder(tiny_llama).embed(["a film"], layers=layers)  # type: ignore[arg-type]

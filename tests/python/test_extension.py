@@ -52,6 +52,27 @@ except ImportError as error:
     assert "from source" in message
 
 
+def test_the_command_line_begins_without_scikit_learn() -> None:
+    program = "import sys, fastplr.cli; print('sklearn' in sys.modules)"
+    assert run_program(program) == "False"
+
+
+def test_every_public_name_is_there() -> None:
+    program = """
+import fastplr
+before = dir(fastplr)
+values = [getattr(fastplr, name) for name in fastplr.__all__]
+from fastplr import *
+from fastplr.embedder import Embedder as same
+print(set(fastplr.__all__) <= set(before), all(value is not None for value in values), Embedder is same)
+try:
+    fastplr.nothing
+except AttributeError as error:
+    print(error)
+"""
+    assert run_program(program) == "True True True\nmodule 'fastplr' has no attribute 'nothing'"
+
+
 def test_this_build_runs_on_this_machine() -> None:
     assert _cpu.missing(_cpu.required) == []
     require_cpu()

@@ -329,7 +329,7 @@ def test_other_values_are_refused(tiny_llama: TinyModel, cache: object) -> None:
         Embedder(tiny_llama.path, cache=cache).embed_iter(TEXTS)
 
 
-@pytest.mark.parametrize("size", ["much", "-1", "nan", "inf"])
+@pytest.mark.parametrize("size", ["much", "-1", "0", "nan", "inf"])
 def test_a_size_that_is_no_number_is_refused(
     tiny_llama: TinyModel, size: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

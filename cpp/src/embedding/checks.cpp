@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kMaxBatch = 8192;
 constexpr int kMaxThreads = 512;  // GGML_MAX_N_THREADS
-// Where attention is computed for every pair of tokens of a batch; docs/engine.md has the measurement.
+// Where attention is computed for every pair of tokens of a batch; docs/tuning.md has the measurement.
 constexpr int kMaxBatchOfPairs = 128;
 
 std::string in_range(const char* name, long long value, long long low, long long high) {

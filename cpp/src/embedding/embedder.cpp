@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <mutex>
 #include <new>
 #include <string>
 
 #include "available_memory.hpp"
 #include "embedding/batches.hpp"
+#include "embedding/call_lock.hpp"
 #include "embedding/checks.hpp"
 #include "embedding/fork_guard.hpp"
 #include "embedding/lane.hpp"
@@ -84,7 +84,7 @@ struct Embedder::Impl {
     EmbedderOptions options;
     Tokenizer tokenizer;
     std::vector<std::unique_ptr<Lane>> lanes;
-    std::mutex mutex;
+    CallLock turn;
     std::size_t n_forks = 0;  ///< between the process that made this and the one that we are in
     ForkGuard fork_guard;
     std::atomic<std::size_t> n_computed = 0;  ///< tokens, in this call
@@ -95,9 +95,9 @@ struct Embedder::Impl {
           options(checked(options_, *model)),
           tokenizer(model->native().llama.get()),
           fork_guard([this] {
-              // Another thread of the parent may have held the lock and changed the lanes at that moment, and
+              // Another thread of the parent may have had its turn and changed the lanes at that moment, and
               // threads that they wait for are gone.
-              new (&mutex) std::mutex;
+              new (&turn) CallLock;
               new (&lanes) std::vector<std::unique_ptr<Lane>>;
               ++n_forks;
           }) {}
@@ -344,7 +344,7 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
         throw InputError(std::to_string(caller_request.indices.size()) + " indices for " +
                          std::to_string(texts.size()) + " texts");
     }
-    const std::lock_guard lock(impl.mutex);
+    const CallTurn turn(impl.turn, caller_request.on_step);
     if (impl.n_forks > 0 && impl.model->uses_accelerator()) {
         throw ModelError(
             "a model on an accelerator cannot be used in a forked process: "

@@ -37,7 +37,8 @@ TokenizedText tokenize_text(const Tokenizer& tokenizer, const std::string& text,
         if (own <= surplus) {
             const std::string what = prompted ? "the prompt takes " : "special tokens take ";
             throw InputError(what + std::to_string(n - own) + " tokens and leaves no room for " + name +
-                             " with " + std::to_string(own) + " of its own" + holds);
+                             " with " + std::to_string(own) + " of its own" + holds +
+                             (prompted ? ": shorten the prompt" : ""));
         }
         const std::string size =
             std::to_string(n) + " tokens" +

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # returned.
             code = cli.main(arguments, prog_name="fastplr", standalone_mode=False, obj=options)
             code = code if isinstance(code, int) else 0
-    except click.Abort:  # Ctrl-C; click has ended the line
+    except (click.Abort, KeyboardInterrupt):  # Ctrl-C; click has ended the line
         hint = "; with --cache, what was embedded would have been kept" if keeps_nothing(options) else ""
         click.echo(f"fastplr: interrupted{hint}", err=True)
         return EXIT_INTERRUPTED
