@@ -48,6 +48,7 @@ def _head(results: Results) -> str:
         "threads": f"{results.n_threads} for every rival, all on the same cores ({', '.join(map(str, results.cores))})",
         "versions": ", ".join(f"{name} {version}" for name, version in _versions(results).items()),
         "duration": f"{results.minutes:.0f} minutes",
+        **({"measured later": results.amended} if results.amended else {}),
     }
     quick = "**A quick check that everything works, with few texts and one round: its figures mean nothing.**\n\n"
     lengths = [

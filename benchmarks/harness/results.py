@@ -65,6 +65,7 @@ class Results:
         quick: Whether it was only a check that everything works.
         profile: Share of time by kind of work, largest first; empty where there is none.
         profile_note: What the profile is of, or why there is none.
+        amended: What was measured in a later run, if anything (see harness/amend.py).
     """
 
     rows: list[RowResult]
@@ -78,6 +79,7 @@ class Results:
     quick: bool = False
     profile: list[tuple[str, float, list[str]]] = field(default_factory=list)
     profile_note: str = ""
+    amended: str = ""
 
     def row(self, row_id: str) -> RowResult | None:
         """The row of this name, if it was measured."""

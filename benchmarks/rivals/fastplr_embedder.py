@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-import fastplr
+from fastplr import Embedder, Prompt  # fastplr imports what is behind a name when it is named: that is an import, too
 from fastplr.engine import clear_engines
 from fastplr.feature_cache import feature_cache
 from rivals.adapter import Features, Group, package_versions
@@ -33,7 +33,7 @@ class Fastplr:
 
     def load(self) -> None:
         """The model; the context comes with the first text."""
-        self.embedder = fastplr.Embedder(self.model, progress=False, **self.settings)
+        self.embedder = Embedder(self.model, progress=False, **self.settings)
         self.embedder.fit()
 
     def forget(self) -> None:
@@ -49,7 +49,7 @@ class Fastplr:
         """See Rival."""
         rows = []
         for group in groups:
-            self.embedder.prompt = fastplr.Prompt(group["prefix"], group["suffix"])
+            self.embedder.prompt = Prompt(group["prefix"], group["suffix"])
             rows.append(self.embedder.embed(group["texts"]))
         self.embedder.prompt = None
         return np.concatenate(rows)

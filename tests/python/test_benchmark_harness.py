@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.amend import amend
 from harness.corpus import Group, NoTasks, draw_corpus
 from harness.document import render
 from harness.process_memory import peak_bytes, reset_peak, resident_bytes
@@ -61,6 +62,19 @@ def test_each_text_keeps_the_prompt_of_its_task(written_tasks):
         assert (group.prefix, group.suffix, len(group.texts)) == ("Before: ", " Is it? Answer:", 3)
     for group in corpus.groups("instruction"):
         assert (group.prefix, group.suffix) == ("Is it? Before: ", "")
+
+
+def test_a_later_run_amends_memory_and_load_time_alone():
+    whole = results_of(
+        row("m/fastplr/none", [1.0, 2.0], peak_bytes=5, load_seconds=0.5), row("m/other/none", [3.0], peak_bytes=7)
+    )
+    part = results_of(row("m/fastplr/none", [9.0], peak_bytes=2, load_seconds=0.1), row("m/new/none", [1.0]))
+    part.date = "later"
+    found = amend(whole, part)
+    assert [one.id for one in found.rows] == ["m/fastplr/none", "m/other/none"]
+    assert (found.rows[0].seconds, found.rows[0].peak_bytes, found.rows[0].load_seconds) == ([1.0, 2.0], 2, 0.1)
+    assert found.rows[1].peak_bytes == 7
+    assert "peak memory and load time of fastplr: later" in render(found)
 
 
 def test_one_prompt_for_all_texts_is_that_of_middle_length(written_tasks):
