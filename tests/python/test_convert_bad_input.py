@@ -284,7 +284,12 @@ def test_word_list_that_does_not_fit(tmp_path: Path, change: Change, says: str) 
 # --- any JSON at all
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["[CLS]", "##a", "\u2581"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=50)
+    | st.sampled_from(["[CLS]", "##a", "\u2581"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
