@@ -131,6 +131,31 @@ void register_logistic_regression(py::module_& m) {
         "1).");
 
     m.def(
+        "approximate_leave_one_out",
+        [](const py::array& features, const Labels& labels, int n_classes, const Doubles& weights,
+           const Doubles& lambdas, double tol, int max_iter, bool fit_intercept, const std::string& solver,
+           int n_threads) {
+            const auto rows = to_rows(features, labels, n_classes, weights);
+            const auto penalties = to_span(lambdas, "lambdas");
+            const auto options = to_options(tol, max_iter, fit_intercept, solver, n_threads, false);
+            fastplr::LeaveOneOut result;
+            {
+                const py::gil_scoped_release release;
+                result = fastplr::approximate_leave_one_out(rows, penalties, options);
+            }
+            const auto n_lambdas = static_cast<py::ssize_t>(penalties.size());
+            const auto n_rows = static_cast<py::ssize_t>(rows.features.n_rows);
+            const auto n_outputs = static_cast<py::ssize_t>(n_classes == 2 ? 1 : n_classes);
+            return py::make_tuple(py::array_t<double>({n_lambdas, n_rows, n_outputs}, result.logits.data()),
+                                  result.n_unconverged);
+        },
+        py::arg("features"), py::arg("labels"), py::arg("n_classes"), py::kw_only(), py::arg("weights"),
+        py::arg("lambdas"), py::arg("tol"), py::arg("max_iter"), py::arg("fit_intercept"), py::arg("solver"),
+        py::arg("n_threads"),
+        "Approximate leave-one-out logits of every row at each of `lambdas`, (n_lambdas, n_rows, n_outputs), "
+        "and the number of fits that did not converge.");
+
+    m.def(
         "fit_cross_validated_logistic",
         [](const py::array& features, const Labels& labels, int n_classes, const Doubles& weights,
            const Doubles& lambdas, const std::vector<std::pair<RowNumbers, RowNumbers>>& folds,

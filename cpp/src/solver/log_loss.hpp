@@ -29,6 +29,7 @@ class LogLoss {
 
     Index n_rows() const { return labels_.size(); }
     Index n_outputs() const { return n_outputs_; }
+    const VectorXd& weights() const { return weights_; }
 
     void evaluate(const MatrixXd& scores, LossState& state) const;
 

@@ -5,9 +5,11 @@
 #include <limits>
 #include <mutex>
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include "fastplr/errors.hpp"
+#include "leave_one_out.hpp"
 #include "parallel.hpp"
 #include "penalty_path.hpp"
 #include "reduced_design.hpp"
@@ -170,6 +172,48 @@ CrossValidation cross_validate_logistic(const TrainingRows& rows, std::span<cons
                                         const SolverOptions& options) {
     const solver::ReducedDesign design = reduce(rows, lambdas, options);
     return cross_validate(design, rows, lambdas, folds, cross_validation, options);
+}
+
+LeaveOneOut approximate_leave_one_out(const TrainingRows& rows, std::span<const double> lambdas,
+                                      const SolverOptions& options) {
+    const solver::ReducedDesign design = reduce(rows, lambdas, options);
+    if (*std::min_element(lambdas.begin(), lambdas.end()) <= 0.0) {
+        throw InputError("lambda is 0: approximate leave-one-out needs a penalty");
+    }
+    std::vector<std::int64_t> all(static_cast<std::size_t>(rows.features.n_rows));
+    std::iota(all.begin(), all.end(), std::int64_t{0});
+    const solver::FitRows fitted = solver::rows_to_fit(rows, all);
+    const solver::DesignRows taken = design.take(fitted.rows);
+    const solver::LogLoss loss = solver::loss_of(fitted);
+    const Index n_outputs = loss.n_outputs();
+    const Index order = solver::leave_one_out_order(taken, n_outputs);
+    if (order > kMaxLeaveOneOutOrder) {
+        throw InputError("approximate leave-one-out of " + std::to_string(taken.n_rows()) + " rows and " +
+                         std::to_string(rows.n_classes) + " classes inverts a matrix of order " +
+                         std::to_string(order) + ": expected at most " +
+                         std::to_string(kMaxLeaveOneOutOrder) + "; use folds");
+    }
+    std::vector<Index> others;
+    for (Index i = 0; i < rows.features.n_rows; ++i) {
+        if (!std::binary_search(fitted.rows.begin(), fitted.rows.end(), i)) others.push_back(i);
+    }
+    LeaveOneOut result;
+    const auto n_all = static_cast<Index>(all.size());
+    result.logits.resize(lambdas.size() * static_cast<std::size_t>(n_all * n_outputs));
+    const solver::NewtonSettings settings{options.tol, options.max_iter, options.fit_intercept, false};
+    solver::follow_path(
+        taken, loss, lambdas, settings,
+        [&](std::size_t at, const solver::Iterate& iterate, const solver::NewtonReport& report) {
+            using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+            Eigen::Map<RowMajor> logits(result.logits.data() + static_cast<Index>(at) * n_all * n_outputs,
+                                        n_all, n_outputs);
+            logits(fitted.rows, Eigen::all) =
+                solver::leave_one_out_scores(taken, loss, iterate, lambdas[at], options.fit_intercept);
+            logits(others, Eigen::all) = design.scores(others, fitted.rows, iterate.coordinates).rowwise() +
+                                         iterate.intercepts.transpose();
+            result.n_unconverged += report.converged ? 0 : 1;
+        });
+    return result;
 }
 
 CrossValidatedFit fit_cross_validated_logistic(const TrainingRows& rows, std::span<const double> lambdas,

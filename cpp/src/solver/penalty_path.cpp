@@ -32,18 +32,24 @@ FitRows rows_to_fit(const TrainingRows& rows, std::span<const std::int64_t> amon
     return chosen;
 }
 
+LogLoss loss_of(const FitRows& rows) {
+    return {rows.labels, rows.weights, static_cast<Index>(rows.classes.size()), rows.n_outputs()};
+}
+
 void follow_path(const ReducedDesign& design, const FitRows& rows, std::span<const double> lambdas,
-                 const NewtonSettings& settings,
-                 const std::function<void(std::size_t, const Iterate&, const NewtonReport&)>& report) {
-    const DesignRows taken = design.take(rows.rows);
-    const LogLoss loss(rows.labels, rows.weights, static_cast<Index>(rows.classes.size()), rows.n_outputs());
+                 const NewtonSettings& settings, const PathReport& report) {
+    follow_path(design.take(rows.rows), loss_of(rows), lambdas, settings, report);
+}
+
+void follow_path(const DesignRows& design, const LogLoss& loss, std::span<const double> lambdas,
+                 const NewtonSettings& settings, const PathReport& report) {
     std::vector<std::size_t> order(lambdas.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t a, std::size_t b) { return lambdas[a] > lambdas[b]; });
-    Iterate iterate = null_iterate(taken, loss, settings.fit_intercept);
+    Iterate iterate = null_iterate(design, loss, settings.fit_intercept);
     for (const std::size_t at : order) {
-        const NewtonReport newton = minimise(taken, loss, lambdas[at], settings, iterate);
+        const NewtonReport newton = minimise(design, loss, lambdas[at], settings, iterate);
         report(at, iterate, newton);
     }
 }

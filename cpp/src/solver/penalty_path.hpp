@@ -26,11 +26,16 @@ struct FitRows {
 /// `among`: row numbers to choose from.
 FitRows rows_to_fit(const TrainingRows& rows, std::span<const std::int64_t> among);
 
+using PathReport = std::function<void(std::size_t, const Iterate&, const NewtonReport&)>;
+
+LogLoss loss_of(const FitRows& rows);
+
 /// Fits `lambdas` from the largest to the smallest, each from the solution before, and reports each with its
 /// position in `lambdas`. At least two classes must occur.
+void follow_path(const DesignRows& design, const LogLoss& loss, std::span<const double> lambdas,
+                 const NewtonSettings& settings, const PathReport& report);
 void follow_path(const ReducedDesign& design, const FitRows& rows, std::span<const double> lambdas,
-                 const NewtonSettings& settings,
-                 const std::function<void(std::size_t, const Iterate&, const NewtonReport&)>& report);
+                 const NewtonSettings& settings, const PathReport& report);
 
 /// Logits of all classes [n_test x n_all_classes] for rows `test`; -infinity for classes that did not occur
 /// in the fit.
