@@ -138,6 +138,19 @@ def fit_logistic_path(
     n_threads: int,
     polish: bool,
 ) -> list[LogisticFit]: ...
+def approximate_leave_one_out(
+    features: npt.NDArray[Any],
+    labels: npt.NDArray[np.int32],
+    n_classes: int,
+    *,
+    weights: npt.NDArray[np.float64],
+    lambdas: npt.NDArray[np.float64],
+    tol: float,
+    max_iter: int,
+    fit_intercept: bool,
+    solver: str,
+    n_threads: int,
+) -> tuple[npt.NDArray[np.float64], int]: ...
 def fit_cross_validated_logistic(
     features: npt.NDArray[Any],
     labels: npt.NDArray[np.int32],

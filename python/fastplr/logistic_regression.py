@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +18,16 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastplr import _core
 from fastplr.errors import InputError, NotConverged
+from fastplr.solver_inputs import (
+    checked_C,
+    checked_Cs,
+    class_weights,
+    input_errors,
+    is_number,
+    is_whole,
+    plain,
+    rows_of_split,
+)
 from fastplr.threads import default_threads
 from fastplr.user_warning import warn_user
 
@@ -59,6 +68,24 @@ class PathResult:
     n_iter: npt.NDArray[np.int64]
     converged: npt.NDArray[np.bool_]
     classes: npt.NDArray[Any]
+
+
+def row_scores(logits: Floats, codes: npt.NDArray[np.int32], scoring: str) -> Floats:
+    """Score of each row, larger is better: ``(..., n_rows)`` for logits ``(..., n_rows, 1 or n_classes)``.
+
+    Args:
+        logits: As :meth:`LogisticRegression.decision_function` gives them, with an axis for the single one of two
+            classes.
+        codes: Class numbers ``(n_rows,)``.
+        scoring: ``"neg_log_loss"``, with probabilities of at least 2.2e-16 as in scikit-learn, or ``"accuracy"``.
+    """
+    if logits.shape[-1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
+    if scoring == "accuracy":
+        return np.asarray(logits.argmax(axis=-1) == codes, dtype=np.float64)
+    of_label = np.take_along_axis(logits, codes.reshape(-1, 1).astype(np.intp)[(None,) * (logits.ndim - 2)], axis=-1)
+    log_loss = np.logaddexp.reduce(logits, axis=-1) - of_label[..., 0]
+    return np.asarray(np.maximum(-log_loss, math.log(np.finfo(np.float64).eps)))
 
 
 @dataclass(frozen=True)
@@ -179,42 +206,14 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         settings = self._checked_settings()
         data = self._training_data(X, y, sample_weight)
-        C = _checked_C(self.C)
+        C = checked_C(self.C)
         scores: Floats | None = None
         if C is None:
-            Cs = _checked_Cs(self.Cs)
-            folds = self._folds(data)
-            if folds and isinstance(self.cv, str) and self.cv == "alo":
-                scores, selected, n_unconverged = self._leave_one_out(data, Cs, folds, settings)
-                C = float(Cs[selected])
-                (fit,) = self._fit_path(data, np.array([C]), settings)
-            elif folds:
-                fit, scores, selected, n_unconverged = _core.fit_cross_validated_logistic(
-                    data.features,
-                    data.codes,
-                    len(data.classes),
-                    weights=data.weights,
-                    lambdas=1.0 / Cs,
-                    folds=folds,
-                    score_weights=data.sample_weight,
-                    scoring=self.scoring,
-                    selection=self.selection,
-                    polish=True,
-                    **settings,
-                )
-                C = float(Cs[selected])
-            else:
-                C = 1.0
-            if folds and n_unconverged:
-                warn_user(
-                    f"{n_unconverged} of {len(folds) * len(Cs)} cross-validation fits did not reach a "
-                    f"relative duality gap of {self.tol:g}: increase max_iter or drop the largest Cs",
-                    NotConverged,
-                )
+            Cs = checked_Cs(self.Cs)
+            C, scores, fit = self._choose_C(data, Cs, settings)
         else:
             Cs = np.array([C])
-        if scores is None:
-            (fit,) = self._fit_path(data, np.array([C]), settings)
+            fit = self._fit_path(data, Cs, settings)[0]
         if not fit.converged:
             self._warn_not_converged(C, fit, data.weights)
         self.classes_ = data.classes
@@ -242,7 +241,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: See the class.
         """
         settings = self._checked_settings()
-        values = _checked_Cs(self.Cs if Cs is None else Cs, keep_order=True)
+        values = checked_Cs(self.Cs if Cs is None else Cs, keep_order=True)
         data = self._training_data(X, y, sample_weight)
         fits = self._fit_path(data, values, settings)
         worst = max((fit for fit in fits if not fit.converged), key=lambda fit: fit.gap, default=None)
@@ -262,7 +261,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def decision_function(self, X: Any) -> Floats:
         """Logits: ``(n_rows,)`` of ``classes_[1]`` for two classes, else ``(n_rows, n_classes)``."""
         check_is_fitted(self)
-        with _input_errors():
+        with input_errors():
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         logits: Floats = np.asarray(X @ self.coef_.T + self.intercept_, dtype=np.float64)
         return logits[:, 0] if logits.shape[1] == 1 else logits
@@ -290,11 +289,11 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             if value not in known:
                 raise InputError(f"{name} is {value!r}: expected one of {', '.join(map(repr, known))}")
-        if not _is_number(self.tol) or not 0 < self.tol < math.inf:
+        if not is_number(self.tol) or not 0 < self.tol < math.inf:
             raise InputError(f"tol is {self.tol!r}: expected a finite number > 0")
-        if not _is_whole(self.max_iter) or self.max_iter < 1:
+        if not is_whole(self.max_iter) or self.max_iter < 1:
             raise InputError(f"max_iter is {self.max_iter!r}: expected a whole number >= 1")
-        if self.n_threads is not None and (not _is_whole(self.n_threads) or self.n_threads < 1):
+        if self.n_threads is not None and (not is_whole(self.n_threads) or self.n_threads < 1):
             raise InputError(f"n_threads is {self.n_threads!r}: expected a whole number >= 1, or None")
         return {
             "tol": float(self.tol),
@@ -305,13 +304,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         }
 
     def _training_data(self, X: Any, y: Any, sample_weight: Any) -> _TrainingData:
-        with _input_errors():
+        with input_errors():
             X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
             check_classification_targets(y)
             classes, inverse = np.unique(y, return_inverse=True)
             weight: Floats = _check_sample_weight(sample_weight, X, dtype=np.float64)
         if len(classes) < 2:
-            raise InputError(f"y holds one class only, {_plain(classes[0])!r}: at least two classes are needed")
+            raise InputError(f"y holds one class only, {plain(classes[0])!r}: at least two classes are needed")
         negative = np.flatnonzero(weight < 0)
         if len(negative):
             row = int(negative[0])
@@ -323,12 +322,10 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not math.isfinite(total):
             raise InputError(f"sample_weight sums to {total}, its largest is {weight.max():g}: expected a finite sum")
         codes: npt.NDArray[np.int32] = inverse.astype(np.int32).reshape(-1)
-        weights: Floats = weight * _class_weights(self.class_weight, classes, codes, weight)[codes]
+        weights: Floats = weight * class_weights(self.class_weight, classes, codes, weight)[codes]
         empty = np.flatnonzero(np.bincount(codes, weights=weights, minlength=len(classes)) <= 0)
         if len(empty):
-            raise InputError(
-                f"class {_plain(classes[empty[0]])!r} has no row of positive weight: every class needs one"
-            )
+            raise InputError(f"class {plain(classes[empty[0]])!r} has no row of positive weight: every class needs one")
         if not X.flags.aligned or any(stride % X.itemsize for stride in X.strides):
             X = X.copy()
         return _TrainingData(X, codes, classes, weight, weights)
@@ -346,15 +343,15 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _folds(self, data: _TrainingData) -> Folds:
         """Folds for the choice of C; none where the rows allow no choice (with a warning)."""
-        if self.cv == "loo" if isinstance(self.cv, str) else _is_whole(self.cv):
+        if self.cv in ("loo", "alo") if isinstance(self.cv, str) else is_whole(self.cv):
             return self._own_folds(data)
         if isinstance(self.cv, str | numbers.Number | None):
-            raise InputError(f"cv is {self.cv!r}: expected a whole number >= 2, 'loo', a splitter or splits")
-        with _input_errors():
+            raise InputError(f"cv is {self.cv!r}: expected a whole number >= 2, 'loo', 'alo', a splitter or splits")
+        with input_errors():
             splits = self.cv
             if hasattr(splits, "split") or not isinstance(splits, Iterable):
                 splits = check_cv(splits, data.codes, classifier=True).split(data.features, data.codes)
-            folds = [_fold(split, len(data.codes)) for split in splits]
+            folds = [rows_of_split(split, len(data.codes)) for split in splits]
         if not folds:
             raise InputError("cv makes no folds: expected at least one")
         return folds
@@ -366,7 +363,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         repeated = counts >= 2
         loo = isinstance(self.cv, str)
         if loo and self.scoring in ("balanced_accuracy", "f1_macro"):
-            raise InputError(f"scoring={self.scoring!r} needs folds of several rows: not possible with cv='loo'")
+            raise InputError(f"scoring={self.scoring!r} needs folds of several rows: not possible with cv={self.cv!r}")
         if not loo and self.cv < 2:
             raise InputError(f"cv is {self.cv!r}: expected at least 2 folds")
         if repeated.sum() < 2:
@@ -391,10 +388,64 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"{n_folds} folds are used",
                 UserWarning,
             )
-        with _input_errors():
+        with input_errors():
             splitter = StratifiedKFold(n_folds, shuffle=True, random_state=self.random_state)
             tests = [scored[test] for _, test in splitter.split(scored, data.codes[scored])]
         return [(np.setdiff1d(rows, test, assume_unique=True), test) for test in tests]
+
+    def _choose_C(
+        self, data: _TrainingData, Cs: Floats, settings: dict[str, Any]
+    ) -> tuple[float, Floats | None, _core.LogisticFit]:
+        """The C of the best score, the scores ``(n_folds, n_Cs)``, the fit; without folds C is 1.0, scores are None."""
+        folds = self._folds(data)
+        if not folds:
+            return 1.0, None, self._fit_path(data, np.array([1.0]), settings)[0]
+        if isinstance(self.cv, str) and self.cv == "alo":
+            if np.isinf(Cs).any():
+                raise InputError("Cs has infinity, which is no penalty: cv='alo' needs one")
+            scored = np.concatenate([test for _, test in folds])
+            scores, selected, n_unconverged = self._leave_one_out(data, Cs, scored, settings)
+            n_fits = len(Cs)
+            fit = self._fit_path(data, Cs[[selected]], settings)[0]
+        else:
+            fit, scores, selected, n_unconverged = _core.fit_cross_validated_logistic(
+                data.features,
+                data.codes,
+                len(data.classes),
+                weights=data.weights,
+                lambdas=1.0 / Cs,
+                folds=folds,
+                score_weights=data.sample_weight,
+                scoring=self.scoring,
+                selection=self.selection,
+                polish=True,
+                **settings,
+            )
+            n_fits = len(folds) * len(Cs)
+        if n_unconverged:
+            warn_user(
+                f"{n_unconverged} of {n_fits} cross-validation fits did not reach a "
+                f"relative duality gap of {self.tol:g}: increase max_iter or drop the largest Cs",
+                NotConverged,
+            )
+        return float(Cs[selected]), scores, fit
+
+    def _leave_one_out(
+        self, data: _TrainingData, Cs: Floats, rows: RowNumbers, settings: dict[str, Any]
+    ) -> tuple[Floats, int, int]:
+        """Scores of `rows`, ``(n_rows, n_Cs)``, the position of the chosen penalty, and fits that did not converge."""
+        logits, n_unconverged = _core.approximate_leave_one_out(
+            data.features, data.codes, len(data.classes), weights=data.weights, lambdas=1.0 / Cs, **settings
+        )
+        scores = row_scores(logits[:, rows], data.codes[rows], self.scoring).T
+        weights = data.sample_weight[rows] / data.sample_weight[rows].sum()
+        means = weights @ scores
+        best = int(means.argmax())
+        threshold = means[best] - 1e-12 * abs(means[best])
+        if self.selection == "1se":
+            # That of a weighted mean of independent scores.
+            threshold -= math.sqrt(float(np.square(weights * (scores[:, best] - means[best])).sum()))
+        return scores, int(np.flatnonzero(means >= threshold)[0]), n_unconverged
 
     def _warn_not_converged(self, C: float, fit: _core.LogisticFit, weights: Floats) -> None:
         loss_to_penalty = C * float(weights.sum())
@@ -412,98 +463,3 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"{self.tol:g}: increase max_iter (or tol, where rounding stops progress)"
             )
         warnings.warn(f"LogisticRegression with C={C:g} did not converge: {reason}", NotConverged, stacklevel=3)
-
-
-@contextmanager
-def _input_errors() -> Iterator[None]:
-    """Turns scikit-learn's complaints about input into ours; both are a ValueError."""
-    try:
-        yield
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    except TypeError as error:
-        if "parse" not in str(error):
-            raise
-        raise InputError(f"sparse input is not supported: pass a dense array ({error})") from error
-
-
-def _plain(label: Any) -> Any:
-    return label.item() if isinstance(label, np.generic) else label
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
-
-
-def _fold(split: Any, n_rows: int) -> tuple[RowNumbers, RowNumbers]:
-    """The rows that a fold trains on and those that it scores."""
-    try:
-        train, test = split
-    except (TypeError, ValueError):
-        raise InputError(f"cv has the split {split!r:.80}: expected a pair (training rows, scored rows)") from None
-    return _row_numbers(train, n_rows), _row_numbers(test, n_rows)
-
-
-def _row_numbers(rows: Any, n_rows: int) -> RowNumbers:
-    array = np.asarray(rows)
-    if array.dtype == np.bool_ and array.shape == (n_rows,):
-        return np.flatnonzero(array)
-    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-        raise InputError(f"cv has the rows {rows!r:.80}: expected row numbers, or a mask of {n_rows} booleans")
-    return array.astype(np.int64)
-
-
-def _checked_C(C: Any) -> float | None:
-    """C as a float, None for "auto"."""
-    if isinstance(C, str) and C == "auto":
-        return None
-    # 1 / C must not overflow, which it does for the very smallest numbers.
-    if not _is_number(C) or not C > 0 or math.isinf(1.0 / float(C)):
-        raise InputError(f"C is {C!r}: expected a number > 0, infinity, or 'auto'")
-    return float(C)
-
-
-def _checked_Cs(Cs: Any, *, keep_order: bool = False) -> Floats:
-    if _is_whole(Cs):
-        if Cs < 1:
-            raise InputError(f"Cs is {Cs!r}: expected at least 1 penalty")
-        return np.logspace(-4, 4, int(Cs))
-    try:
-        values = np.asarray(Cs if isinstance(Cs, np.ndarray) else list(Cs), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"Cs is {Cs!r}: expected a number of penalties or their values") from error
-    if values.ndim != 1 or len(values) == 0:
-        raise InputError(f"Cs has the shape {values.shape}: expected one dimension and at least one value")
-    for value in values:
-        _checked_C(float(value))
-    return values if keep_order else np.unique(values)
-
-
-def _class_weights(
-    class_weight: Any, classes: npt.NDArray[Any], codes: npt.NDArray[np.int32], sample_weight: Floats
-) -> Floats:
-    """One factor for each class."""
-    factors = np.ones(len(classes))
-    if class_weight is None:
-        return factors
-    if isinstance(class_weight, str) and class_weight == "balanced":
-        totals = np.bincount(codes, weights=sample_weight, minlength=len(classes))
-        np.divide(sample_weight.sum() / len(classes), totals, out=factors, where=totals > 0)
-        return factors
-    if not isinstance(class_weight, Mapping):
-        raise InputError(f"class_weight is {class_weight!r}: expected None, 'balanced' or a weight for each label")
-    position = {_plain(label): k for k, label in enumerate(classes)}
-    for label, weight in class_weight.items():
-        if _plain(label) not in position:
-            known = ", ".join(repr(known) for known in list(position)[:20])
-            raise InputError(f"class_weight names the class {label!r}, which is not among the labels: {known}")
-        if not _is_number(weight) or not 0 <= weight < math.inf:
-            raise InputError(f"class_weight[{label!r}] is {weight!r}: expected a finite number >= 0")
-        factors[position[_plain(label)]] = float(weight)
-    return factors

@@ -1,0 +1,123 @@
+"""Checks of what a caller passes to the array-level solver."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastplr.errors import InputError
+
+__all__ = [
+    "checked_C",
+    "checked_Cs",
+    "class_weights",
+    "input_errors",
+    "is_number",
+    "is_whole",
+    "plain",
+    "rows_of_split",
+]
+
+Floats = npt.NDArray[np.float64]
+RowNumbers = npt.NDArray[np.int64]
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Turns scikit-learn's complaints about input into ours; both are a ValueError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    except TypeError as error:
+        if "parse" not in str(error):
+            raise
+        raise InputError(f"sparse input is not supported: pass a dense array ({error})") from error
+
+
+def plain(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+
+
+def is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
+
+
+def rows_of_split(split: Any, n_rows: int) -> tuple[RowNumbers, RowNumbers]:
+    """The rows that a fold trains on and those that it scores."""
+    try:
+        train, test = split
+    except (TypeError, ValueError):
+        raise InputError(f"cv has the split {split!r:.80}: expected a pair (training rows, scored rows)") from None
+    return row_numbers(train, n_rows), row_numbers(test, n_rows)
+
+
+def row_numbers(rows: Any, n_rows: int) -> RowNumbers:
+    array = np.asarray(rows)
+    if array.dtype == np.bool_ and array.shape == (n_rows,):
+        return np.flatnonzero(array)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise InputError(f"cv has the rows {rows!r:.80}: expected row numbers, or a mask of {n_rows} booleans")
+    return array.astype(np.int64)
+
+
+def checked_C(C: Any) -> float | None:
+    """C as a float, None for "auto"."""
+    if isinstance(C, str) and C == "auto":
+        return None
+    # 1 / C must not overflow, which it does for the very smallest numbers.
+    if not is_number(C) or not C > 0 or math.isinf(1.0 / float(C)):
+        raise InputError(f"C is {C!r}: expected a number > 0, infinity, or 'auto'")
+    return float(C)
+
+
+def checked_Cs(Cs: Any, *, keep_order: bool = False) -> Floats:
+    if is_whole(Cs):
+        if Cs < 1:
+            raise InputError(f"Cs is {Cs!r}: expected at least 1 penalty")
+        return np.logspace(-4, 4, int(Cs))
+    try:
+        values = np.asarray(Cs if isinstance(Cs, np.ndarray) else list(Cs), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Cs is {Cs!r}: expected a number of penalties or their values") from error
+    if values.ndim != 1 or len(values) == 0:
+        raise InputError(f"Cs has the shape {values.shape}: expected one dimension and at least one value")
+    for value in values:
+        checked_C(float(value))
+    return values if keep_order else np.unique(values)
+
+
+def class_weights(
+    class_weight: Any, classes: npt.NDArray[Any], codes: npt.NDArray[np.int32], sample_weight: Floats
+) -> Floats:
+    """One factor for each class."""
+    factors = np.ones(len(classes))
+    if class_weight is None:
+        return factors
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        totals = np.bincount(codes, weights=sample_weight, minlength=len(classes))
+        np.divide(sample_weight.sum() / len(classes), totals, out=factors, where=totals > 0)
+        return factors
+    if not isinstance(class_weight, Mapping):
+        raise InputError(f"class_weight is {class_weight!r}: expected None, 'balanced' or a weight for each label")
+    position = {plain(label): k for k, label in enumerate(classes)}
+    for label, weight in class_weight.items():
+        if plain(label) not in position:
+            known = ", ".join(repr(known) for known in list(position)[:20])
+            raise InputError(f"class_weight names the class {label!r}, which is not among the labels: {known}")
+        if not is_number(weight) or not 0 <= weight < math.inf:
+            raise InputError(f"class_weight[{label!r}] is {weight!r}: expected a finite number >= 0")
+        factors[position[plain(label)]] = float(weight)
+    return factors
