@@ -1,4 +1,4 @@
-"""Approximate leave-one-out: against the Newton step written out with full matrices, and against exact leave-one-out."""
+"""Approximate leave-one-out: against its Newton step written out with full matrices, and against exact leave-one-out."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_rows_count_by_their_weights():
     weighted = LogisticRegression("auto", cv="alo", scoring="accuracy").fit(features, labels, sample_weight=weights)
     assert weighted.cv_scores_.shape == (36, 20)  # rows of weight 0 are not scored
     means = np.average(weighted.cv_scores_, axis=0, weights=weights[4:])
-    assert weighted.C_ == weighted.Cs_[np.flatnonzero(means >= means.max() - 1e-12)[0]]
+    assert weighted.Cs_[np.flatnonzero(means >= means.max() - 1e-12)[0]] == weighted.C_
     # A row that is left out goes with its whole weight, unlike one of two equal rows.
     fitted = LogisticRegression(1.0).fit(features[repeated], labels[repeated])
     np.testing.assert_allclose(fitted.coef_, LogisticRegression(1.0).fit(features, labels, weights).coef_, atol=1e-6)
