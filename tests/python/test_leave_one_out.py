@@ -1,4 +1,4 @@
-"""Approximate leave-one-out: against its Newton step written out with full matrices, and against exact leave-one-out."""
+"""Approximate leave-one-out: beside its Newton step written out with full matrices, and beside exact leave-one-out."""
 
 from __future__ import annotations
 
