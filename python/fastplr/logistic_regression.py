@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastplr import _core
 from fastplr.errors import InputError, NotConverged
+from fastplr.folds import make_folds
 from fastplr.solver_inputs import (
     checked_C,
     checked_Cs,
@@ -26,7 +25,6 @@ from fastplr.solver_inputs import (
     is_number,
     is_whole,
     plain,
-    rows_of_split,
 )
 from fastplr.threads import default_threads
 from fastplr.user_warning import warn_user
@@ -35,7 +33,6 @@ __all__ = ["LogisticRegression", "PathResult"]
 
 Floats = npt.NDArray[np.float64]
 RowNumbers = npt.NDArray[np.int64]
-Folds = list[tuple[RowNumbers, RowNumbers]]
 
 _SCORINGS = ("neg_log_loss", "accuracy", "balanced_accuracy", "f1_macro")
 _SELECTIONS = ("best", "1se")
@@ -341,64 +338,26 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             **settings,
         )
 
-    def _folds(self, data: _TrainingData) -> Folds:
-        """Folds for the choice of C; none where the rows allow no choice (with a warning)."""
-        if self.cv in ("loo", "alo") if isinstance(self.cv, str) else is_whole(self.cv):
-            return self._own_folds(data)
-        if isinstance(self.cv, str | numbers.Number | None):
-            raise InputError(f"cv is {self.cv!r}: expected a whole number >= 2, 'loo', 'alo', a splitter or splits")
-        with input_errors():
-            splits = self.cv
-            if hasattr(splits, "split") or not isinstance(splits, Iterable):
-                splits = check_cv(splits, data.codes, classifier=True).split(data.features, data.codes)
-            folds = [rows_of_split(split, len(data.codes)) for split in splits]
-        if not folds:
-            raise InputError("cv makes no folds: expected at least one")
-        return folds
-
-    def _own_folds(self, data: _TrainingData) -> Folds:
-        # Rows of weight 0 count as absent: folds are made of the others.
-        rows = np.flatnonzero(data.weights > 0)
-        counts = np.bincount(data.codes[rows], minlength=len(data.classes))
-        repeated = counts >= 2
-        loo = isinstance(self.cv, str)
-        if loo and self.scoring in ("balanced_accuracy", "f1_macro"):
-            raise InputError(f"scoring={self.scoring!r} needs folds of several rows: not possible with cv={self.cv!r}")
-        if not loo and self.cv < 2:
-            raise InputError(f"cv is {self.cv!r}: expected at least 2 folds")
-        if repeated.sum() < 2:
-            warn_user(
-                "C='auto' needs two classes with two rows each to choose by cross-validation: C=1.0 is used",
-                UserWarning,
-            )
-            return []
-        if not repeated.all():
-            warn_user(
-                f"{int((~repeated).sum())} of {len(counts)} classes have a single row, which no fold "
-                "can score: it is trained on in every fold",
-                UserWarning,
-            )
-        scored = rows[repeated[data.codes[rows]]]
-        if loo:
-            return [(rows[rows != row], np.array([row])) for row in scored]
-        n_folds = int(min(self.cv, counts[repeated].min()))
-        if n_folds < self.cv:
-            warn_user(
-                f"cv={self.cv} folds, but the smallest class with at least two rows has {n_folds}: "
-                f"{n_folds} folds are used",
-                UserWarning,
-            )
-        with input_errors():
-            splitter = StratifiedKFold(n_folds, shuffle=True, random_state=self.random_state)
-            tests = [scored[test] for _, test in splitter.split(scored, data.codes[scored])]
-        return [(np.setdiff1d(rows, test, assume_unique=True), test) for test in tests]
-
     def _choose_C(
         self, data: _TrainingData, Cs: Floats, settings: dict[str, Any]
     ) -> tuple[float, Floats | None, _core.LogisticFit]:
         """The C of the best score, the scores ``(n_folds, n_Cs)``, the fit; without folds C is 1.0, scores are None."""
-        folds = self._folds(data)
+        one_by_one = isinstance(self.cv, str) and self.cv in ("loo", "alo")
+        if one_by_one and self.scoring in ("balanced_accuracy", "f1_macro"):
+            raise InputError(f"scoring={self.scoring!r} needs folds of several rows: not possible with cv={self.cv!r}")
+        folds = make_folds(
+            self.cv,
+            data.codes,
+            data.weights,
+            n_classes=len(data.classes),
+            features=data.features,
+            random_state=self.random_state,
+        )
         if not folds:
+            warn_user(
+                "C='auto' needs two classes with two rows each to choose by cross-validation: C=1.0 is used",
+                UserWarning,
+            )
             return 1.0, None, self._fit_path(data, np.array([1.0]), settings)[0]
         if isinstance(self.cv, str) and self.cv == "alo":
             if np.isinf(Cs).any():
