@@ -6,10 +6,22 @@ using fastplr::ClassifierData;
 
 namespace {
 
-py::array_t<double> matrix(const std::vector<double>& values, std::size_t n_columns) {
-    py::array_t<double> result({values.size() / n_columns, n_columns});
+template <typename T>
+py::array_t<T> matrix(const std::vector<T>& values, std::size_t n_columns) {
+    py::array_t<T> result({values.size() / n_columns, n_columns});
     std::copy(values.begin(), values.end(), result.mutable_data());
     return result;
+}
+
+template <typename T>
+py::array_t<T> vector(const std::vector<T>& values) {
+    return {static_cast<py::ssize_t>(values.size()), values.data()};
+}
+
+template <typename T>
+std::vector<T> values_of(const py::handle& array) {
+    const auto values = array.cast<fastplr_bindings::Array<T>>();
+    return {values.data(), values.data() + values.size()};
 }
 
 py::dict to_dict(const ClassifierData& data) {
@@ -26,12 +38,22 @@ py::dict to_dict(const ClassifierData& data) {
     result["labels"] = data.labels;
     result["label_kinds"] = data.label_kinds;
     result["label_dtype"] = data.label_dtype;
-    result["mean"] = py::array_t<double>(static_cast<py::ssize_t>(data.mean.size()), data.mean.data());
-    result["scale"] = py::array_t<double>(static_cast<py::ssize_t>(data.scale.size()), data.scale.data());
+    result["mean"] = vector(data.mean);
+    result["scale"] = vector(data.scale);
     result["coef"] = matrix(data.coef, data.n_features);
-    result["intercept"] =
-        py::array_t<double>(static_cast<py::ssize_t>(data.intercept.size()), data.intercept.data());
+    result["intercept"] = vector(data.intercept);
     result["C"] = data.C;
+    result["temperature"] = data.temperature;
+    result["log_prior_ratio"] = vector(data.log_prior_ratio);
+    result["training"] = py::none();
+    if (!data.training.empty()) {
+        py::dict training;
+        training["features"] = matrix(data.training.features, data.n_features);
+        training["codes"] = vector(data.training.codes);
+        training["weights"] = vector(data.training.weights);
+        training["held_out_logits"] = matrix(data.training.held_out_logits, data.n_rows());
+        result["training"] = training;
+    }
     result["created_with"] = data.created_with;
     result["annotations"] = data.annotations;
     return result;
@@ -39,10 +61,7 @@ py::dict to_dict(const ClassifierData& data) {
 
 ClassifierData from_dict(const py::dict& dict) {
     const auto text = [&](const char* key) { return dict[key].cast<std::string>(); };
-    const auto numbers = [&](const char* key) {
-        const auto array = dict[key].cast<fastplr_bindings::Array<double>>();
-        return std::vector<double>(array.data(), array.data() + array.size());
-    };
+    const auto numbers = [&](const char* key) { return values_of<double>(dict[key]); };
     ClassifierData data;
     data.model_name = text("model_name");
     data.model = {text("source_sha256"), text("tensor_type"), text("llama_cpp_commit")};
@@ -59,6 +78,15 @@ ClassifierData from_dict(const py::dict& dict) {
     data.intercept = numbers("intercept");
     data.n_features = data.mean.size();
     data.C = dict["C"].cast<double>();
+    data.temperature = dict["temperature"].cast<double>();
+    data.log_prior_ratio = numbers("log_prior_ratio");
+    if (!dict["training"].is_none()) {
+        const auto training = dict["training"].cast<py::dict>();
+        data.training.features = values_of<float>(training["features"]);
+        data.training.codes = values_of<std::int32_t>(training["codes"]);
+        data.training.weights = values_of<double>(training["weights"]);
+        data.training.held_out_logits = values_of<double>(training["held_out_logits"]);
+    }
     data.created_with = text("created_with");
     data.annotations = text("annotations");
     return data;

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
-from collections.abc import Hashable, Iterable, Mapping
-from numbers import Integral, Real
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.preprocessing import StandardScaler
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from fastplr import _core, classifier_file, model_store
+from fastplr.calibration import class_shares, log_prior_ratio, log_probabilities
+from fastplr.conformal import label_sets, p_values
 from fastplr.embedder import Embedder, Layer
 from fastplr.errors import InputError
+from fastplr.familiarity import familiarity
+from fastplr.fitting import Fit, fit_rows
 from fastplr.inputs import as_labels, as_texts, encode_labels
 from fastplr.logistic_regression import LogisticRegression
 from fastplr.prompt import Prompt
+from fastplr.representation import TrainingRows, candidate_layers
+from fastplr.solver_inputs import class_weights
+from fastplr.threads import default_threads
 
 __all__ = ["PLRClassifier", "classifier_file_info", "fit", "load", "predict"]
 
 Floats = npt.NDArray[np.float64]
+Features = npt.NDArray[np.float32]
 classifier_file_info = classifier_file.info
 
 
@@ -35,13 +42,22 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         model: A catalogue name (fetched on first use), the path of a GGUF file, or ``"hf:OWNER/REPO/FILE"``.
         prompt: A :class:`fastplr.Prompt`, a str (an instruction before the text) or None.
-        layer: Which hidden states, as in :class:`fastplr.Embedder`; ``"auto"`` means ``"middle"``.
-        pooling: How a text's tokens become one vector, as in :class:`fastplr.Embedder`; ``"auto"`` means ``"mean"``.
-        C: Inverse strength of the penalty, > 0; infinite for none; ``"auto"`` chooses it by cross-validated log-loss.
+        layer: Which hidden states, as in :class:`fastplr.Embedder`; ``"auto"`` chooses among up to eight, from a quarter
+            of the model's depth to `max_layer` of it.
+        pooling: How a text's tokens become one vector, as in :class:`fastplr.Embedder`; ``"auto"`` chooses between
+            ``"mean"`` and ``"mean_all"``.
+        C: Inverse strength of the penalty, > 0; infinite for none; ``"auto"`` chooses it.
         Cs: Penalties to choose from: their number or their values.
-        cv: Folds of that choice: their number (stratified; fewer, with a warning, where a class has fewer rows), a
-            scikit-learn splitter, or ``"loo"``.
+        cv: Folds of these choices, which are made together by log-loss: their number (stratified; fewer, with a warning,
+            where a class has fewer rows), a scikit-learn splitter, or ``"loo"``.
         class_weight: None, ``"balanced"`` (rows weighted so that classes count alike) or a weight for each label.
+        class_prior: Shares of the classes where predictions will be made, as a mapping from labels or in the order of
+            ``classes_``, for probabilities that are right there. Default: those of the training rows.
+        calibrate: Whether probabilities are corrected by a temperature that is fitted to held-out rows.
+        speed: Prefer the shallowest layer whose log-loss is within one standard error of the best.
+        max_layer: Share of the model's depth that ``layer="auto"`` may reach, 0 to 1.
+        keep_training: Whether features and held-out logits of the training rows are kept, in files too: for
+            :meth:`predict_set`, :meth:`familiarity` and reports. They are numbers, but they tell something of the texts.
         on_long: What to do with texts longer than the context: ``"error"``, or ``"truncate"`` with a warning.
         n_threads: Threads of computation. Default: the cores that this process may use.
         cache: Where to keep features on disk, as in :class:`fastplr.Embedder`. Default: nowhere.
@@ -53,6 +69,10 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         layer_: The layer in use, a number.
         pooling_: The pooling in use.
         C_: The penalty in use.
+        temperature_: What logits are divided by for probabilities.
+        log_prior_ratio_: What is then added to them: float64 ``(n_classes,)``, empty without `class_prior`.
+        choice_: How layer, pooling and penalty were chosen, a :class:`fastplr.representation.Choice`; None where there
+            was nothing to choose by, and after loading.
         coef_: float64 ``(1, n_embd)`` for two classes, else ``(n_classes, n_embd)``, for standardised features.
         intercept_: float64 ``(1,)`` or ``(n_classes,)``.
         embedder_: The :class:`fastplr.Embedder` in use.
@@ -76,6 +96,11 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Cs: int | Iterable[float] = 20,
         cv: Any = 10,
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        class_prior: Mapping[Any, float] | Sequence[float] | None = None,
+        calibrate: bool = True,
+        speed: bool = False,
+        max_layer: float = 0.75,
+        keep_training: bool = True,
         on_long: Literal["error", "truncate"] = "error",
         n_threads: int | None = None,
         cache: bool | str | os.PathLike[str] | None = None,
@@ -90,6 +115,11 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.Cs = Cs
         self.cv = cv
         self.class_weight = class_weight
+        self.class_prior = class_prior
+        self.calibrate = calibrate
+        self.speed = speed
+        self.max_layer = max_layer
+        self.keep_training = keep_training
         self.on_long = on_long
         self.n_threads = n_threads
         self.cache = cache
@@ -121,25 +151,38 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights = self._checked_weights(sample_weight, len(texts))
         solver = self._solver(classes)
         self._check_every_class_counts(classes, codes, weights)
+        rows = self._training_rows(classes, codes, weights)
+        shares = class_shares(codes, rows.fit_weights, len(classes))
+        prior_ratio = np.zeros(0)
+        if self.class_prior is not None:
+            prior_ratio = log_prior_ratio(self.class_prior, classes.tolist(), shares)
         embedder = self._embedder()
+        layers, poolings, fallback = self._representations(embedder)
+        n_tokens = 0
+
+        def embed(some: npt.NDArray[np.int64] | None, layers: Sequence[int], poolings: Sequence[str]) -> Features:
+            nonlocal n_tokens
+            wanted = texts if some is None else [texts[row] for row in some]
+            features, n_computed = embedder._embed_counted(wanted, list(layers), list(poolings), None)
+            n_tokens += n_computed
+            return features
 
         started = time.perf_counter()
-        layer, pooling = embedder.layer_number(embedder.layer), embedder.pooling
-        features, n_tokens = embedder._embed_counted(texts, layer, pooling, None)
-        embedded = time.perf_counter()
-        # Only ratios of weights matter to means and deviations; sums of huge ones would overflow.
-        shares = None if weights is None else weights / weights.max()
-        scaler = StandardScaler().fit(features.astype(np.float64), sample_weight=shares)
-        standardised = scaler.transform(features.astype(np.float64))
-        solver.fit(standardised, codes, sample_weight=weights)
-        solved = time.perf_counter()
+        found = fit_rows(
+            embed, rows, solver, layers=layers, poolings=poolings, fallback=fallback, speed=bool(self.speed),
+            calibrate=bool(self.calibrate), n_threads=default_threads() if self.n_threads is None else self.n_threads,
+        )  # fmt: skip
+        elapsed = time.perf_counter() - started
 
         resolved = embedder.resolve()
         self.classes_ = classes
         self.embedder_ = embedder
-        self.layer_, self.pooling_ = layer, pooling
-        self.mean_, self.scale_ = scaler.mean_, scaler.scale_
+        self.layer_, self.pooling_ = found.layer, found.pooling
+        self.mean_, self.scale_ = found.mean, found.scale
         self.coef_, self.intercept_, self.C_ = solver.coef_, solver.intercept_, float(solver.C_)
+        self.temperature_, self.log_prior_ratio_ = found.temperature, prior_ratio
+        self.choice_ = found.choice
+        self.training_ = self._kept(found, rows)
         self.model_identity_ = classifier_file.identity_of(resolved)
         self.model_name_ = classifier_file.named(embedder)
         self.report_: dict[str, Any] = {
@@ -149,18 +192,48 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 for label, count in zip(classes.tolist(), np.bincount(codes), strict=True)
             ],
             "model": {"name": resolved.name, **self.model_identity_},
-            "layer": layer,
-            "pooling": pooling,
+            "layer": found.layer,
+            "pooling": found.pooling,
             "C": self.C_,
             "lambda": 1.0 / self.C_,
-            "cv": self._cross_validated(solver, standardised, codes, weights),
+            "temperature": found.temperature,
+            "candidates": [] if found.choice is None else [asdict(one) for one in found.choice.candidates],
             "n_tokens": n_tokens,
-            "embed_seconds": embedded - started,
-            "solve_seconds": solved - embedded,
+            "embed_seconds": elapsed - found.solve_seconds,
+            "solve_seconds": found.solve_seconds,
             "n_iter": int(np.max(solver.n_iter_)),
             "converged": bool(solver.converged_),
         }
         return self
+
+    def _representations(self, embedder: Embedder) -> tuple[list[int], list[str], tuple[int, str]]:
+        """The layers and poolings to choose among, and those to take where there can be no choice."""
+        share = self.max_layer
+        if not isinstance(share, Real) or isinstance(share, bool | np.bool_) or not 0 < share <= 1:
+            raise InputError(f"max_layer is {share!r}: expected a share of the depth, more than 0 and at most 1")
+        middle = embedder.layer_number("middle")
+        layers = [embedder.layer_number(self.layer)] if self.layer != "auto" else []
+        layers = layers or candidate_layers(embedder.n_layers, float(share))
+        # Every token of an encoder sees the whole string: both poolings are one.
+        both = ["mean"] if embedder.model_info.is_encoder else ["mean", "mean_all"]
+        poolings = [embedder.pooling] if self.pooling != "auto" else both
+        return layers, poolings, (middle if self.layer == "auto" else layers[0], poolings[0])
+
+    def _training_rows(
+        self, classes: npt.NDArray[Any], codes: npt.NDArray[np.int32], weights: Floats | None
+    ) -> TrainingRows:
+        score_weights = np.ones(len(codes)) if weights is None else weights
+        factors = class_weights(self._weight_of_codes(classes), np.arange(len(classes)), codes, score_weights)
+        return TrainingRows(codes, len(classes), score_weights * factors[codes], score_weights)
+
+    def _kept(self, found: Fit, rows: TrainingRows) -> dict[str, npt.NDArray[Any]] | None:
+        if not self.keep_training:
+            return None
+        n_outputs = rows.n_outputs
+        logits = np.full((len(rows), n_outputs), np.nan) if found.choice is None else found.choice.logits
+        return {
+            "features": found.features, "codes": rows.codes, "weights": rows.fit_weights, "held_out_logits": logits,
+        }  # fmt: skip
 
     def _embedder(self) -> Embedder:
         return Embedder(
@@ -175,6 +248,13 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _solver(self, classes: npt.NDArray[Any]) -> LogisticRegression:
+        self._weight_of_codes(classes)
+        return LogisticRegression(
+            self.C, Cs=self.Cs, cv=self.cv, random_state=self.random_state, n_threads=self.n_threads
+        )
+
+    def _weight_of_codes(self, classes: npt.NDArray[Any]) -> Any:
+        """`class_weight` by class numbers instead of labels. Raises InputError for labels and weights that are none."""
         class_weight: Any = self.class_weight
         if isinstance(class_weight, Mapping):
             names = classes.tolist()
@@ -186,14 +266,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 if not number or not 0 <= weight < np.inf:
                     raise InputError(f"class_weight[{label!r}] is {weight!r}: expected a finite number >= 0")
             class_weight = {code: class_weight[name] for code, name in enumerate(names) if name in class_weight}
-        return LogisticRegression(
-            self.C,
-            Cs=self.Cs,
-            cv=self.cv,
-            class_weight=class_weight,
-            random_state=self.random_state,
-            n_threads=self.n_threads,
-        )
+        return class_weight
 
     @staticmethod
     def _checked_weights(sample_weight: npt.ArrayLike | None, n_texts: int) -> Floats | None:
@@ -222,25 +295,6 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for label, total in zip(classes.tolist(), np.bincount(codes, weights=weights), strict=True):
             if total * factors.get(label, 1.0) == 0:
                 raise InputError(f"the label {label!r} has no text of positive weight: every label needs one")
-
-    def _cross_validated(
-        self, solver: LogisticRegression, standardised: Floats, codes: npt.NDArray[np.int32], weights: Floats | None
-    ) -> dict[str, float | int] | None:
-        """Log-loss and accuracy over the folds at the chosen penalty. Slightly hopeful: the folds chose the penalty."""
-        if solver.cv_scores_ is None:
-            return None
-        chosen = int(np.flatnonzero(solver.Cs_ == solver.C_)[0])
-        summary: dict[str, float | int] = {
-            "n_folds": int(solver.cv_scores_.shape[0]),
-            "neg_log_loss": float(np.mean(solver.cv_scores_[:, chosen])),
-        }
-        if isinstance(self.cv, Integral | str) or hasattr(self.cv, "split"):  # an iterable of splits is used up by now
-            by_accuracy = clone(solver).set_params(Cs=[solver.C_], scoring="accuracy")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the first fit has said what there is to say of the folds
-                by_accuracy.fit(standardised, codes, sample_weight=weights)
-            summary["accuracy"] = float(np.mean(by_accuracy.cv_scores_))
-        return summary
 
     # -- predicting --------------------------------------------------------------------------------------------------
 
@@ -275,6 +329,61 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         most_probable = np.argmax(self.predict_proba(X), axis=1)
         labels: npt.NDArray[Any] = self.classes_[most_probable]
         return labels
+
+    def predict_set(self, X: Iterable[str], *, coverage: float = 0.9) -> list[list[Any]]:
+        """For each text the labels that cannot be ruled out: of each class, a share of `coverage` of its texts has it
+        in the set, on average over training rows like these, whatever the shares of the classes.
+
+        Conformal prediction, class by class, with the held-out rows of the cross-validation
+        (:mod:`fastplr.conformal`). A set may be empty: then the text is like those of no class. A class with fewer
+        than ``coverage / (1 - coverage)`` held-out rows (9 for 0.9) is in every set.
+
+        Args:
+            X: Texts.
+            coverage: Share, more than 0 and less than 1.
+
+        Returns:
+            Labels, the most probable first, for each text.
+
+        Raises:
+            InputError: `coverage` is out of range, or the classifier was fitted without `keep_training` or from rows
+                that allow no folds; and as :meth:`predict`.
+        """
+        if not isinstance(coverage, Real) or isinstance(coverage, bool | np.bool_) or not 0 < coverage < 1:
+            raise InputError(f"coverage is {coverage!r}: expected a number more than 0 and less than 1")
+        features = self._features(X)
+        kept = self._kept_training("a prediction set")
+        scored = np.flatnonzero(~np.isnan(kept["held_out_logits"][:, 0]) & (kept["weights"] > 0))
+        if not len(scored):
+            raise InputError("the training rows allowed no folds: a prediction set needs held-out rows")
+        logits = _core.decision_function(classifier_file.to_native(self), features)
+        log_p, held_out = (
+            log_probabilities(some, self.temperature_) for some in (logits, kept["held_out_logits"][scored])
+        )
+        inside = label_sets(p_values(log_p, held_out, kept["codes"][scored]), float(coverage))
+        order = np.argsort(-log_p, axis=1, kind="stable")
+        labels = self.classes_.tolist()
+        return [[labels[k] for k in ranks if row[k]] for ranks, row in zip(order, inside, strict=True)]
+
+    def familiarity(self, X: Iterable[str]) -> Floats:
+        """How much each text is like the training texts: float64 ``(n_texts,)``, 0 to 1.
+
+        The share of the training texts that are no more like the other training texts than this one is like them
+        (:mod:`fastplr.familiarity`). Of texts drawn as the training texts were, a share of about 0.01 is below 0.01;
+        far more of those that are of another kind are, and their probabilities are not to be relied on.
+
+        Raises:
+            InputError: The classifier was fitted without `keep_training`; and as :meth:`predict`.
+        """
+        features = self._features(X)
+        kept = self._kept_training("familiarity")
+        return familiarity(features, kept["features"][kept["weights"] > 0], self.mean_, self.scale_)
+
+    def _kept_training(self, what: str) -> dict[str, npt.NDArray[Any]]:
+        kept: dict[str, npt.NDArray[Any]] | None = self.training_
+        if kept is None:
+            raise InputError(f"keep_training is False: {what} needs the training rows, so fit with True")
+        return kept
 
     # -- keeping -----------------------------------------------------------------------------------------------------
 

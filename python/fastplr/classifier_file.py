@@ -27,7 +27,9 @@ __all__ = ["check_model", "identity_of", "info", "load", "named", "save", "to_na
 Identity = dict[str, Any]
 
 #: Parameters of the estimator that are kept for information; they play no part in predicting.
-_PARAMETERS = ("C", "Cs", "cv", "class_weight", "random_state")
+_PARAMETERS = (
+    "C", "Cs", "cv", "class_weight", "class_prior", "calibrate", "speed", "max_layer", "keep_training", "random_state",
+)  # fmt: skip
 
 
 def identity_of(resolved: ResolvedModel) -> Identity:
@@ -167,6 +169,9 @@ def to_native(classifier: PLRClassifier) -> dict[str, Any]:
         "coef": classifier.coef_,
         "intercept": classifier.intercept_,
         "C": classifier.C_,
+        "temperature": classifier.temperature_,
+        "log_prior_ratio": classifier.log_prior_ratio_,
+        "training": None,  # predicting does not need it
         "created_with": f"fastplr {__version__}",
         "annotations": "",
     }
@@ -188,6 +193,7 @@ def save(classifier: PLRClassifier, path: str | os.PathLike[str]) -> None:
         "labels": texts,
         "label_kinds": kinds,
         "label_dtype": "object" if dtype.kind == "O" else dtype.str,
+        "training": classifier.training_,
         "annotations": json.dumps(annotations, default=_plain),
     }
     _core.save_classifier(data, _path_text(path))
@@ -288,6 +294,8 @@ def load(
     classifier.layer_, classifier.pooling_ = data["layer"], data["pooling"]
     classifier.mean_, classifier.scale_ = data["mean"], data["scale"]
     classifier.coef_, classifier.intercept_, classifier.C_ = data["coef"], data["intercept"], data["C"]
+    classifier.temperature_, classifier.log_prior_ratio_ = data["temperature"], data["log_prior_ratio"]
+    classifier.training_, classifier.choice_ = data["training"], None
     classifier.model_identity_ = identity
     # An allowed variant does not become the model that the classifier was trained on.
     is_trained_on = identity_of(resolved) == identity
@@ -318,6 +326,9 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
         "on_long": data["on_long"],
         "n_features": int(data["mean"].shape[0]),
         "C": data["C"],
+        "temperature": data["temperature"],
+        "log_prior_ratio": data["log_prior_ratio"].tolist(),
+        "n_training_rows": 0 if data["training"] is None else len(data["training"]["codes"]),
         "lambda": 1.0 / data["C"],
         "model": {"name": data["model_name"], **_identity(data)},
         "mean": data["mean"].tolist(),

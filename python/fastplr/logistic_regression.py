@@ -15,8 +15,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastplr import _core
+from fastplr.calibration import log_probabilities
 from fastplr.errors import InputError, NotConverged
 from fastplr.folds import make_folds
+from fastplr.laplace import LaplaceApproximation
 from fastplr.solver_inputs import (
     checked_C,
     checked_Cs,
@@ -129,6 +131,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         solver: ``"gram"`` solves systems in the rows, ``"primal"`` in the features; ``"auto"`` takes the
             smaller.
         random_state: Seed of the folds.
+        keep_training: Whether the fit keeps the training rows, for :meth:`predict_proba_stderr`.
         n_threads: Threads for the Gram matrix and the folds. Default: the cores that this process may use.
 
     Attributes:
@@ -174,6 +177,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fit_intercept: bool = True,
         solver: Literal["auto", "gram", "primal"] = "auto",
         random_state: Any = None,
+        keep_training: bool = False,
         n_threads: int | None = None,
     ) -> None:
         self.C = C
@@ -187,6 +191,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.fit_intercept = fit_intercept
         self.solver = solver
         self.random_state = random_state
+        self.keep_training = keep_training
         self.n_threads = n_threads
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
@@ -223,6 +228,16 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = fit.n_iter
         self.gap_ = fit.gap
         self.converged_ = fit.converged
+        self._laplace: LaplaceApproximation | None = None
+        if self.keep_training and math.isfinite(C):
+            rows = np.asarray(data.features, dtype=np.float64)
+            self._laplace = LaplaceApproximation(
+                rows,
+                np.exp(log_probabilities(rows @ self.coef_.T + self.intercept_)),
+                data.weights,
+                1.0 / C,
+                fit_intercept=bool(self.fit_intercept),
+            )
         return self
 
     def path(self, X: Any, y: Any, Cs: int | Iterable[float] | None = None, sample_weight: Any = None) -> PathResult:
@@ -266,13 +281,29 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_log_proba(self, X: Any) -> Floats:
         """Logarithms of the class probabilities, ``(n_rows, n_classes)``."""
         logits = self.decision_function(X)
-        if logits.ndim == 1:
-            logits = np.column_stack([np.zeros_like(logits), logits])
-        return np.asarray(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+        return log_probabilities(logits.reshape(len(logits), -1))
 
     def predict_proba(self, X: Any) -> Floats:
         """Class probabilities, ``(n_rows, n_classes)``."""
         return np.exp(self.predict_log_proba(X))
+
+    def predict_proba_stderr(self, X: Any) -> Floats:
+        """Standard errors of :meth:`predict_proba`, ``(n_rows, n_classes)``: how far other training rows would move it.
+
+        By :class:`fastplr.laplace.LaplaceApproximation` and the delta method; the choice of C is taken as given.
+
+        Raises:
+            InputError: Fitted without ``keep_training``, or without a penalty.
+        """
+        check_is_fitted(self)
+        if not self.keep_training:
+            raise InputError("keep_training is False: standard errors need the training rows, so fit with True")
+        if self._laplace is None:
+            raise InputError(f"C is {self.C_}: standard errors need a penalty")
+        probabilities = self.predict_proba(X)
+        with input_errors():
+            rows = validate_data(self, X, reset=False, dtype=np.float64)
+        return self._laplace.standard_errors(rows, probabilities)
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The most probable label of each row, ``(n_rows,)``."""

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,8 +12,21 @@
 
 namespace fastplr {
 
+/// What a classifier learned from, for prediction sets, for telling texts unlike these, and for reports.
+struct KeptTraining {
+    std::vector<float> features;      ///< row-major [n_texts, n_features], as they were embedded
+    std::vector<std::int32_t> codes;  ///< [n_texts], positions among the labels
+    std::vector<double> weights;      ///< [n_texts], >= 0
+    /// Row-major [n_texts, n_rows]: logits by fits that had not seen the text; NaN where there was no such
+    /// fit.
+    std::vector<double> held_out_logits;
+
+    bool empty() const { return codes.empty(); }
+};
+
 /// The content of a classifier file. With n_rows = 1 for two classes and n_classes otherwise:
 ///   logits = coef * ((features - mean) / scale) + intercept
+///   probabilities = softmax(logits / temperature + log_prior_ratio)   (two classes: logits (0, logit))
 struct ClassifierData {
     // The model and how features are taken from it.
     std::string model_name;  ///< as the user named it: a catalogue name or a path
@@ -31,6 +45,14 @@ struct ClassifierData {
     std::vector<double> intercept;  ///< [n_rows]
     double C = 1.0;                 ///< 1 / lambda; infinite without a penalty
 
+    // From logits to probabilities.
+    double temperature = 1.0;  ///< > 0
+    /// [n_classes]: logarithm of the share that a class has where predictions are made over its share of the
+    /// training rows; empty: zeros.
+    std::vector<double> log_prior_ratio;
+
+    KeptTraining training;  ///< empty where it was not to be kept
+
     // For other readers; kept as they are.
     std::vector<std::string> label_kinds;  ///< one of "str", "int", "float", "bool" for each label
     std::string label_dtype;   ///< NumPy's name of the labels' type, "object" where they are mixed
@@ -42,7 +64,7 @@ struct ClassifierData {
 };
 
 /// The newest format that this version writes and reads.
-inline constexpr int kClassifierFormatVersion = 1;
+inline constexpr int kClassifierFormatVersion = 2;
 
 /// Writes a classifier file: GGUF (which llama.cpp's own code reads already; metadata plus float64 tensors).
 /// Written to a temporary name beside `path` and renamed, so that `path` is either the old file or the whole
@@ -57,8 +79,7 @@ ClassifierData read_classifier(const std::string& path);
 /// classes the logit of the second. Throws InputError if a feature is not finite.
 void decision_function(const ClassifierData& data, const float* features, std::size_t n_texts, double* out);
 
-/// Probabilities into `out`, row-major [n_texts, n_classes]: softmax of the logits (two classes: logistic
-/// function).
+/// Probabilities into `out`, row-major [n_texts, n_classes], as ClassifierData has them.
 void predict_proba(const ClassifierData& data, const float* features, std::size_t n_texts, double* out);
 
 struct ClassifierOptions {

@@ -62,18 +62,22 @@ void predict_proba(const ClassifierData& data, const float* features, std::size_
     const std::size_t k = data.n_classes();
     std::vector<double> logits(n_texts * data.n_rows());
     decision_function(data, features, n_texts, logits.data());
+    const auto ratio = [&](std::size_t c) {
+        return data.log_prior_ratio.empty() ? 0.0 : data.log_prior_ratio[c];
+    };
     for (std::size_t i = 0; i < n_texts; ++i) {
         double* row = out + i * k;
         if (k == 2) {
             // Each side by its own formula: 1 - p would lose the small one.
-            row[0] = 1.0 / (1.0 + std::exp(logits[i]));
-            row[1] = 1.0 / (1.0 + std::exp(-logits[i]));
+            const double z = logits[i] / data.temperature + ratio(1) - ratio(0);
+            row[0] = 1.0 / (1.0 + std::exp(z));
+            row[1] = 1.0 / (1.0 + std::exp(-z));
             continue;
         }
-        const double* z = logits.data() + i * k;
-        const double largest = *std::max_element(z, z + k);
+        for (std::size_t c = 0; c < k; ++c) row[c] = logits[i * k + c] / data.temperature + ratio(c);
+        const double largest = *std::max_element(row, row + k);
         double total = 0;
-        for (std::size_t c = 0; c < k; ++c) total += row[c] = std::exp(z[c] - largest);
+        for (std::size_t c = 0; c < k; ++c) total += row[c] = std::exp(row[c] - largest);
         for (std::size_t c = 0; c < k; ++c) row[c] /= total;
     }
 }

@@ -1,5 +1,6 @@
 // The classifier file: GGUF with architecture "fastplr-classifier", metadata under "fastplr.", four float64
-// tensors.
+// tensors, and those of the training rows where these were kept. Version 1 had neither these nor
+// "fastplr.temperature" and "fastplr.log_prior_ratio".
 #include <atomic>
 #include <cerrno>
 #include <cmath>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <random>
 #include <system_error>
+#include <type_traits>
 
 #include "embedding/text.hpp"
 #include "fastplr/classifier.hpp"
@@ -34,6 +36,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kArchitecture = "fastplr-classifier";
 constexpr const char* kVersionKey = "fastplr.format_version";
+constexpr const char* kPriorKey = "fastplr.log_prior_ratio";
 
 struct GgufDeleter {
     void operator()(gguf_context* file) const { gguf_free(file); }
@@ -44,13 +47,40 @@ struct GgmlDeleter {
 
 const char* to_string(OnLong on_long) { return on_long == OnLong::truncate ? "truncate" : "error"; }
 
-void check_consistent(const ClassifierData& data) {
-    const auto expect = [](const char* what, std::size_t found, std::size_t expected) {
-        if (found != expected) {
-            throw InputError(std::string("classifier: ") + what + " has " + std::to_string(found) +
-                             " values, expected " + std::to_string(expected));
+void expect(const char* what, std::size_t found, std::size_t expected) {
+    if (found != expected) {
+        throw InputError(std::string("classifier: ") + what + " has " + std::to_string(found) +
+                         " values, expected " + std::to_string(expected));
+    }
+}
+
+void check_training(const ClassifierData& data) {
+    const KeptTraining& training = data.training;
+    const std::size_t n = training.codes.size();
+    expect("training.features", training.features.size(), n * data.n_features);
+    expect("training.weights", training.weights.size(), n);
+    expect("training.held_out_logits", training.held_out_logits.size(), n * data.n_rows());
+    for (const float value : training.features) {
+        if (!std::isfinite(value))
+            throw InputError("classifier: training.features holds " + std::to_string(value));
+    }
+    for (const std::int32_t code : training.codes) {
+        if (code < 0 || static_cast<std::size_t>(code) >= data.n_classes()) {
+            throw InputError("classifier: training.codes holds " + std::to_string(code) + ", expected 0 to " +
+                             std::to_string(data.n_classes() - 1));
         }
-    };
+    }
+    for (const double weight : training.weights) {
+        if (!(weight >= 0) || !std::isfinite(weight))
+            throw InputError("classifier: training.weights holds " + std::to_string(weight));
+    }
+    for (const double logit : training.held_out_logits) {
+        if (std::isinf(logit))
+            throw InputError("classifier: training.held_out_logits holds an infinite value");
+    }
+}
+
+void check_consistent(const ClassifierData& data) {
     const auto finite = [](const char* what, const std::vector<double>& values) {
         for (const double value : values) {
             if (!std::isfinite(value))
@@ -73,6 +103,12 @@ void check_consistent(const ClassifierData& data) {
         if (scale <= 0)
             throw InputError("classifier: scale holds " + std::to_string(scale) + ", expected > 0");
     }
+    if (!(data.temperature > 0) || !std::isfinite(data.temperature))
+        throw InputError("classifier: temperature is " + std::to_string(data.temperature) + ", expected > 0");
+    if (!data.log_prior_ratio.empty())
+        expect("log_prior_ratio", data.log_prior_ratio.size(), data.n_classes());
+    finite("log_prior_ratio", data.log_prior_ratio);
+    check_training(data);
     if (!(data.C > 0)) throw InputError("classifier: C is " + std::to_string(data.C) + ", expected > 0");
     for (const std::string& label : data.labels) check_utf8(label, "classifier: a label");
     for (const std::string& kind : data.label_kinds) check_utf8(kind, "classifier: the kind of a label");
@@ -83,7 +119,7 @@ void check_consistent(const ClassifierData& data) {
 }
 
 // A digest of all that the file holds: a bit that flipped on a disk is found at loading, wherever it is.
-std::string checksum(const ClassifierData& data) {
+std::string checksum(const ClassifierData& data, std::uint64_t version) {
     Sha256 digest;
     const auto add_text = [&](const std::string& text) {
         const std::string framed = std::to_string(text.size()) + ":" + text;
@@ -93,9 +129,9 @@ std::string checksum(const ClassifierData& data) {
         add_text(std::to_string(texts.size()));
         for (const std::string& text : texts) add_text(text);
     };
-    const auto add_numbers = [&](const std::vector<double>& values) {
+    const auto add_numbers = [&](const auto& values) {
         add_text(std::to_string(values.size()));
-        digest.update(values.data(), values.size() * sizeof(double));
+        digest.update(values.data(), values.size() * sizeof(values.front()));
     };
     add_texts({data.created_with, data.model_name, data.model.source_sha256, data.model.tensor_type,
                data.model.llama_cpp_commit, data.prompt.prefix, data.prompt.suffix,
@@ -103,11 +139,19 @@ std::string checksum(const ClassifierData& data) {
     add_texts(data.labels);
     add_texts(data.label_kinds);
     add_texts({data.label_dtype, data.annotations});
-    add_numbers({data.C});
+    add_numbers(std::vector<double>{data.C});
     add_numbers(data.mean);
     add_numbers(data.scale);
     add_numbers(data.coef);
     add_numbers(data.intercept);
+    if (version >= 2) {
+        add_numbers(std::vector<double>{data.temperature});
+        add_numbers(data.log_prior_ratio);
+        add_numbers(data.training.features);
+        add_numbers(data.training.codes);
+        add_numbers(data.training.weights);
+        add_numbers(data.training.held_out_logits);
+    }
     return digest.hex_digest();
 }
 
@@ -117,13 +161,17 @@ void set_strings(gguf_context* file, const char* key, const std::vector<std::str
     gguf_set_arr_str(file, key, pointers.data(), pointers.size());
 }
 
-void add_tensor(gguf_context* file, ggml_context* context, const char* name,
-                const std::vector<double>& values, std::size_t n_columns) {
+template <typename T>
+void add_tensor(gguf_context* file, ggml_context* context, const char* name, const std::vector<T>& values,
+                std::size_t n_columns) {
     const auto columns = static_cast<int64_t>(n_columns);
+    const ggml_type type = std::is_same_v<T, double>  ? GGML_TYPE_F64
+                           : std::is_same_v<T, float> ? GGML_TYPE_F32
+                                                      : GGML_TYPE_I32;
     ggml_tensor* tensor =
-        ggml_new_tensor_2d(context, GGML_TYPE_F64, columns, static_cast<int64_t>(values.size()) / columns);
+        ggml_new_tensor_2d(context, type, columns, static_cast<int64_t>(values.size()) / columns);
     ggml_set_name(tensor, name);
-    std::memcpy(tensor->data, values.data(), values.size() * sizeof(double));
+    std::memcpy(tensor->data, values.data(), values.size() * sizeof(T));
     gguf_add_tensor(file, tensor);
 }
 
@@ -148,8 +196,13 @@ std::unique_ptr<gguf_context, GgufDeleter> metadata(const ClassifierData& data) 
     set_strings(file.get(), "fastplr.label_kinds", data.label_kinds);
     text("fastplr.label_dtype", data.label_dtype);
     gguf_set_val_f64(file.get(), "fastplr.C", data.C);
+    gguf_set_val_f64(file.get(), "fastplr.temperature", data.temperature);
+    if (!data.log_prior_ratio.empty()) {
+        gguf_set_arr_data(file.get(), kPriorKey, GGUF_TYPE_FLOAT64, data.log_prior_ratio.data(),
+                          data.log_prior_ratio.size());
+    }
     text("fastplr.annotations", data.annotations);
-    text("fastplr.checksum", checksum(data));
+    text("fastplr.checksum", checksum(data, kClassifierFormatVersion));
     return file;
 }
 
@@ -198,16 +251,25 @@ void save_classifier(const ClassifierData& data, const std::string& path) {
     const fs::path temporary = folder / temporary_name();
 
     const NativeGuard guard;
-    const std::size_t n_values =
-        data.mean.size() + data.scale.size() + data.coef.size() + data.intercept.size();
+    const KeptTraining& training = data.training;
+    const std::size_t n_values = data.mean.size() + data.scale.size() + data.coef.size() +
+                                 data.intercept.size() + training.features.size() + training.codes.size() +
+                                 training.weights.size() + training.held_out_logits.size();
     ggml_init_params params{};
-    params.mem_size = n_values * sizeof(double) + 8 * (ggml_tensor_overhead() + 64);
+    params.mem_size = n_values * sizeof(double) + 12 * (ggml_tensor_overhead() + 64);
     const std::unique_ptr<ggml_context, GgmlDeleter> tensors(ggml_init(params));
     const auto file = metadata(data);
     add_tensor(file.get(), tensors.get(), "mean", data.mean, data.n_features);
     add_tensor(file.get(), tensors.get(), "scale", data.scale, data.n_features);
     add_tensor(file.get(), tensors.get(), "coef", data.coef, data.n_features);
     add_tensor(file.get(), tensors.get(), "intercept", data.intercept, data.n_rows());
+    if (!training.empty()) {
+        add_tensor(file.get(), tensors.get(), "training.features", training.features, data.n_features);
+        add_tensor(file.get(), tensors.get(), "training.codes", training.codes, training.codes.size());
+        add_tensor(file.get(), tensors.get(), "training.weights", training.weights, training.weights.size());
+        add_tensor(file.get(), tensors.get(), "training.held_out_logits", training.held_out_logits,
+                   data.n_rows());
+    }
 
     error = std::error_code(write_and_flush(file.get(), temporary), std::generic_category());
     std::error_code ignored;
@@ -272,8 +334,19 @@ ClassifierData read_classifier(const std::string& path) {
         data.coef = gguf::read_tensor_f64(file, "coef");
         data.intercept = gguf::read_tensor_f64(file, "intercept");
         data.n_features = data.mean.size();
+        if (*version >= 2) {
+            data.temperature = number("fastplr.temperature", double{});
+            if (file.has_key(kPriorKey)) data.log_prior_ratio = gguf::read_doubles(file, kPriorKey);
+            if (file.find_tensor("training.codes") != nullptr) {
+                data.training.features = gguf::read_tensor_f32(file, "training.features");
+                data.training.codes = gguf::read_tensor_i32(file, "training.codes");
+                data.training.weights = gguf::read_tensor_f64(file, "training.weights");
+                data.training.held_out_logits = gguf::read_tensor_f64(file, "training.held_out_logits");
+            }
+        }
         check_consistent(data);
-        if (text("fastplr.checksum") != checksum(data)) file.fail("its checksum does not match its content");
+        if (text("fastplr.checksum") != checksum(data, *version))
+            file.fail("its checksum does not match its content");
         return data;
     } catch (const ModelError& error) {
         // The GGUF reader speaks of model files.

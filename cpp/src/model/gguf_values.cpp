@@ -277,4 +277,9 @@ std::vector<float> read_tensor_f32(const File& file, std::string_view name,
     return read_tensor_numbers<float>(file, name, GGML_TYPE_F32, dims);
 }
 
+std::vector<std::int32_t> read_tensor_i32(const File& file, std::string_view name,
+                                          const std::vector<std::uint64_t>* dims) {
+    return read_tensor_numbers<std::int32_t>(file, name, GGML_TYPE_I32, dims);
+}
+
 }  // namespace fastplr::gguf

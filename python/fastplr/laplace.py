@@ -1,0 +1,92 @@
+"""How sure the fitted coefficients are: standard errors of logits and probabilities by Laplace's approximation."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cholesky, solve_triangular
+
+__all__ = ["LaplaceApproximation"]
+
+Floats = npt.NDArray[np.float64]
+
+#: Share of the penalty that stands in for the intercept's, which has none: the inverse needs one.
+INTERCEPT_PENALTY = 1e-8
+
+
+class LaplaceApproximation:
+    """The normal distribution of the coefficients around a fit, its covariance the inverse second derivative of
+    ``sum_i w_i log-loss_i + (lambda / 2) ||coef||^2`` (MacKay, Neural Computation 4 (1992) 720-736).
+
+    Works in the ``n_classes - 1`` contrasts of the logits that probabilities depend on, and in the rows: with R R' the
+    curvature of the rows' losses by contrasts and G the Gram matrix, the covariance of the contrasts at a row x is
+    ``(x'x I - Q Q') / lambda`` where Q = (x'X (x) I) R L^-T and L L' = lambda I + R'(G (x) I)R. One matrix of order
+    ``n_rows (n_classes - 1)`` is factorised.
+
+    Args:
+        features: The rows of the fit ``(n_rows, n_features)``.
+        probabilities: Of their classes by the fit, ``(n_rows, n_classes)``.
+        weights: Of the rows in the fit, ``(n_rows,)``.
+        penalty: lambda, > 0.
+        fit_intercept: Whether there is an intercept.
+    """
+
+    def __init__(
+        self, features: Floats, probabilities: Floats, weights: Floats, penalty: float, *, fit_intercept: bool
+    ) -> None:
+        counts = weights > 0
+        rows, p, w = features[counts], probabilities[counts], weights[counts]
+        n_rows, n_classes = p.shape
+        self._centre = rows.mean(axis=0) if fit_intercept else np.zeros(rows.shape[1])
+        self._constant = INTERCEPT_PENALTY**-0.5 if fit_intercept else 0.0
+        self._penalty = penalty
+        self._rows = self._extended(rows)
+        self.contrasts = _contrasts(n_classes)
+        m = n_classes - 1
+        curvature = np.einsum("ka,ik,kb->iab", self.contrasts, p, self.contrasts)
+        mean = p @ self.contrasts
+        curvature -= mean[:, :, None] * mean[:, None, :]
+        values, vectors = np.linalg.eigh(w[:, None, None] * curvature)
+        self._roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        gram = self._rows @ self._rows.T
+        system = np.einsum("ij,ika,jkb->iajb", gram, self._roots, self._roots).reshape(n_rows * m, n_rows * m)
+        system[np.diag_indices_from(system)] += penalty
+        self._factor = cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+
+    def _extended(self, rows: Floats) -> Floats:
+        """Centred, with a column for the intercept that is penalised as the others are."""
+        return np.column_stack([rows - self._centre, np.full(len(rows), self._constant)])
+
+    def covariance(self, features: Floats) -> Floats:
+        """Of the contrasts ``logits @ contrasts`` at each row, ``(n_rows, n_classes - 1, n_classes - 1)``."""
+        rows = self._extended(features)
+        similar = rows @ self._rows.T
+        n_new, m = len(rows), self.contrasts.shape[1]
+        # Q' of each row: L^-1 R'(X x (x) I)
+        right = np.einsum("ji,ika->iajk", similar, self._roots).reshape(-1, n_new * m)
+        solved = solve_triangular(self._factor, right, lower=True, check_finite=False).reshape(-1, n_new, m)
+        covariance = -np.einsum("rna,rnb->nab", solved, solved)
+        covariance[:, np.arange(m), np.arange(m)] += np.einsum("np,np->n", rows, rows)[:, None]
+        return np.asarray(covariance / self._penalty)
+
+    def standard_errors(self, features: Floats, probabilities: Floats) -> Floats:
+        """Of `probabilities` ``(n_rows, n_classes)`` at `features`, by the delta method; as many."""
+        # d p_k / d contrast_a = p_k (contrasts_ka - sum_l p_l contrasts_la)
+        mean = probabilities @ self.contrasts
+        slopes = probabilities[:, :, None] * (self.contrasts[None] - mean[:, None, :])
+        variance = np.einsum("nka,nab,nkb->nk", slopes, self.covariance(features), slopes)
+        return np.sqrt(np.maximum(variance, 0.0))
+
+
+def _contrasts(n_classes: int) -> Floats:
+    """Orthonormal directions of logits that sum to zero, ``(n_classes, n_classes - 1)``.
+
+    For two classes, whose one logit is penalised alone, the direction of that logit.
+    """
+    if n_classes == 2:
+        return np.array([[0.0], [1.0]])
+    basis = np.zeros((n_classes, n_classes - 1))
+    for j in range(n_classes - 1):
+        basis[: j + 1, j] = 1.0
+        basis[j + 1, j] = -(j + 1.0)
+    return np.asarray(basis / np.linalg.norm(basis, axis=0))
