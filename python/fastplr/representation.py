@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,8 +23,11 @@ T = TypeVar("T")
 TOLERANCE = 1e-4
 #: Candidates that survive the screening by approximate leave-one-out (docs/choice.md has the measurement).
 N_CONFIRMED = 4
-#: Every so many penalties are tried in the screening.
+#: Every so many penalties are tried in the screening, and so many before it is seen whether they get worse.
 SCREENED_STEP = 2
+SCREENED_AT_ONCE = 4
+#: Neighbours on each side of a penalty that the folds try, too.
+REACH = 2
 #: Order of the matrix that approximate leave-one-out inverts, above which fewer rows are screened.
 MAX_SCREENED_ORDER = 1000
 
@@ -85,7 +88,7 @@ class Choice:
     Attributes:
         layer, pooling, C: The choice.
         logits: Held-out logits of every row at the choice, ``(n_rows, n_outputs)``; NaN for a row that no fold scores.
-        Cs: The penalties, ascending.
+        Cs: The penalties that the folds tried, ascending: those around the best.
         log_loss: Mean held-out log-loss at each of them, ``(n_Cs,)``, for the chosen layer and pooling.
         standard_error: Of these means, over rows.
         candidates: All layers and poolings, best first.
@@ -192,63 +195,117 @@ def choose(
 ) -> Choice:
     """The layer, pooling and penalty of least held-out log-loss.
 
-    Every layer and pooling is screened by approximate leave-one-out at some of the penalties; the best four are compared
-    by the folds at all of them.
+    Every layer and pooling is screened by approximate leave-one-out at every other penalty, the strongest first, until
+    it gets worse; the best four are compared by the folds, at the penalties around that.
 
     Args:
         features: ``(n_rows, n_layers, n_poolings, n_embd)``.
         rows: What they are.
         layers, poolings: Of the second and third axis.
-        Cs: Penalties, ascending, none infinite.
+        Cs: Penalties, ascending.
         folds: As :func:`fastplr.folds.make_folds` gives them, not empty.
         speed: Take the shallowest layer whose screened log-loss is within one standard error of the best.
         n_threads: Threads.
     """
     places = [(i, j) for i in range(len(layers)) for j in range(len(poolings))]
     screened: list[Candidate] = []
-    if len(places) > 1:
-        scored = np.unique(np.concatenate([test for _, test in folds]))
-        sample = _sample(rows)
-        scored = np.flatnonzero(np.isin(sample, scored))
-        some = rows.take(sample)
-
-        def screen(place: tuple[int, int]) -> Candidate:
-            losses = _leave_one_out_losses(features[sample, place[0], place[1]], some, Cs[::SCREENED_STEP], scored)
-            name = (layers[place[0]], poolings[place[1]])
-            return _candidate(name, Cs[::SCREENED_STEP], losses, some.score_weights[scored], confirmed=False)
-
-        screened = _map(screen, places, n_threads)
-        order = sorted(range(len(places)), key=lambda at: screened[at].log_loss)
-        if speed:
-            bound = screened[order[0]].log_loss + screened[order[0]].standard_error
-            shallowest = min(layers[places[at][0]] for at in order if screened[at].log_loss <= bound)
-            order = [at for at in order if layers[places[at][0]] == shallowest][:1]
-        places = [places[at] for at in order[:N_CONFIRMED]]
-
-    best: Choice | None = None
-    confirmed: list[Candidate] = []
-    for i, j in places:
-        logits = held_out_logits(features[:, i, j], rows, Cs, folds, n_threads=n_threads)
-        scored = np.flatnonzero(~np.isnan(logits[0, :, 0]))
-        losses = -row_scores(logits[:, scored], rows.codes[scored], "neg_log_loss")
-        weights = rows.score_weights[scored]
-        candidate = _candidate((layers[i], poolings[j]), Cs, losses, weights, confirmed=True)
-        confirmed.append(candidate)
-        if best is None or candidate.log_loss < best.log_loss.min():
-            mean, error = _mean_and_error(losses, weights)
-            at = int(np.flatnonzero(candidate.C == Cs)[0])
-            best = Choice(layers[i], poolings[j], candidate.C, logits[at], Cs, mean, error, ())
-    assert best is not None
+    begins = [0] * len(places)
+    if len(places) > 1 or len(Cs) > 1:
+        screened = _screen(features, rows, layers, poolings, Cs, folds, n_threads)
+        begins = [int(np.abs(np.log(Cs) - np.log(candidate.C)).argmin()) for candidate in screened]
+    order = sorted(range(len(places)), key=lambda at: screened[at].log_loss if screened else 0.0)
+    if speed and screened:
+        bound = screened[order[0]].log_loss + screened[order[0]].standard_error
+        shallowest = min(screened[at].layer for at in order if screened[at].log_loss <= bound)
+        order = [at for at in order if screened[at].layer == shallowest][:1]
+    found = []
+    for at in order[:N_CONFIRMED]:
+        i, j = places[at]
+        curve = _fold_curve(features[:, i, j], rows, Cs, folds, begins[at], n_threads)
+        found.append((curve, _candidate((layers[i], poolings[j]), curve.Cs, curve.losses, curve.weights, True)))
+    found.sort(key=lambda pair: pair[1].log_loss)
+    curve, best = found[0]
+    confirmed = [candidate for _, candidate in found]
     known = {(candidate.layer, candidate.pooling) for candidate in confirmed}
     rest = [candidate for candidate in screened if (candidate.layer, candidate.pooling) not in known]
-    candidates = [*sorted(confirmed, key=lambda c: c.log_loss), *sorted(rest, key=lambda c: c.log_loss)]
-    return replace(best, candidates=tuple(candidates))
+    mean, error = _mean_and_error(curve.losses, curve.weights)
+    return Choice(
+        best.layer,
+        best.pooling,
+        best.C,
+        curve.logits[int(np.flatnonzero(curve.Cs == best.C)[0])],
+        curve.Cs,
+        mean,
+        error,
+        (*confirmed, *sorted(rest, key=lambda candidate: candidate.log_loss)),
+    )
 
 
-def _leave_one_out_losses(
-    features: npt.NDArray[Any], rows: TrainingRows, Cs: Floats, scored: npt.NDArray[Any]
-) -> Floats:
-    x, _, _ = standardised(features, rows.fit_weights)
+def _screen(
+    features: npt.NDArray[np.float32],
+    rows: TrainingRows,
+    layers: Sequence[int],
+    poolings: Sequence[str],
+    Cs: Floats,
+    folds: Folds,
+    n_threads: int,
+) -> list[Candidate]:
+    """Of every layer and pooling, by approximate leave-one-out, in the order of the axes."""
+    sample = _sample(rows)
+    some = rows.take(sample)
+    scored = np.flatnonzero(np.isin(sample, np.concatenate([test for _, test in folds])))
+    weights = some.score_weights[scored]
+    finite = Cs[np.isfinite(Cs)][::SCREENED_STEP]
+    penalties = finite if len(finite) else np.ones(1)
+
+    def screen(place: tuple[int, int]) -> Candidate:
+        x, _, _ = standardised(features[sample, place[0], place[1]], some.fit_weights)
+        losses = np.empty((0, len(scored)))
+        for begin in range(0, len(penalties), SCREENED_AT_ONCE):
+            losses = np.concatenate(
+                [losses, _leave_one_out_losses(x, some, penalties[begin : begin + SCREENED_AT_ONCE], scored)]
+            )
+            if _mean_and_error(losses, weights)[0].argmin() < begin:
+                break
+        return _candidate((layers[place[0]], poolings[place[1]]), penalties[: len(losses)], losses, weights, False)
+
+    return _map(screen, [(i, j) for i in range(len(layers)) for j in range(len(poolings))], n_threads)
+
+
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """Held-out logits ``(n_Cs, n_rows, n_outputs)`` at some neighbouring penalties, losses and weights of scored rows."""
+
+    Cs: Floats
+    logits: Floats
+    losses: Floats
+    weights: Floats
+
+
+def _fold_curve(
+    features: npt.NDArray[Any], rows: TrainingRows, Cs: Floats, folds: Folds, begin: int, n_threads: int
+) -> _Curve:
+    """Around the penalty at `begin`, and on from there to where the log-loss is least."""
+    low, high = max(0, begin - REACH), min(len(Cs), begin + REACH + 1)
+    logits = held_out_logits(features, rows, Cs[low:high], folds, n_threads=n_threads)
+    scored = np.flatnonzero(~np.isnan(logits[0, :, 0]))
+    weights = rows.score_weights[scored]
+    while True:
+        losses = -row_scores(logits[:, scored], rows.codes[scored], "neg_log_loss")
+        best = low + int(_mean_and_error(losses, weights)[0].argmin())
+        if best == low > 0:
+            more = slice(max(0, low - REACH), low)
+            low = more.start
+            logits = np.concatenate([held_out_logits(features, rows, Cs[more], folds, n_threads=n_threads), logits])
+        elif best == high - 1 and high < len(Cs):
+            more = slice(high, min(len(Cs), high + REACH))
+            high = more.stop
+            logits = np.concatenate([logits, held_out_logits(features, rows, Cs[more], folds, n_threads=n_threads)])
+        else:
+            return _Curve(Cs[low:high], logits, losses, weights)
+
+
+def _leave_one_out_losses(x: Floats, rows: TrainingRows, Cs: Floats, scored: npt.NDArray[Any]) -> Floats:
     logits, _ = _core.approximate_leave_one_out(
         x, rows.codes, rows.n_classes, weights=rows.fit_weights, lambdas=1.0 / Cs,
         tol=TOLERANCE, max_iter=100, fit_intercept=True, solver="auto", n_threads=1,
@@ -277,9 +334,7 @@ def _mean_and_error(losses: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return mean, error
 
 
-def _candidate(
-    name: tuple[int, str], Cs: Floats, losses: Floats, weights: Floats, *, confirmed: bool
-) -> Candidate:
+def _candidate(name: tuple[int, str], Cs: Floats, losses: Floats, weights: Floats, confirmed: bool) -> Candidate:
     mean, error = _mean_and_error(losses, weights)
     at = int(np.flatnonzero(mean <= mean.min() + 1e-12 * abs(mean.min()))[0])
     return Candidate(*name, float(Cs[at]), float(mean[at]), float(error[at]), confirmed)
