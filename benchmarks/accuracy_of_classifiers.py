@@ -60,9 +60,7 @@ def main() -> None:
     whole = wanted.tasks is None and wanted.rows == list(ROWS) and wanted.seeds == N_SEEDS
     names = {task.name for task in tasks}
     shown = [
-        run
-        for run in runs
-        if run["task"] in names and run["n_per_class"] in wanted.rows and run["seed"] < wanted.seeds
+        run for run in runs if run["task"] in names and run["n_per_class"] in wanted.rows and run["seed"] < wanted.seeds
     ]
     document = DOCUMENT if whole else RESULTS / "part.md"
     write_document(shown, document, version=__version__)

@@ -65,9 +65,7 @@ def embed_all(task: Task, cache: str, n_threads: int) -> None:
         _encoder(cache, n_threads).embed(texts)
 
 
-def _ours(
-    task: Task, drawn: Draw, seed: int, cache: str, n_threads: int, **settings: Any
-) -> dict[str, Any]:
+def _ours(task: Task, drawn: Draw, seed: int, cache: str, n_threads: int, **settings: Any) -> dict[str, Any]:
     model = fastplr.PLRClassifier(
         MODEL, prompt=task.prompt, on_long="truncate", n_threads=n_threads, cache=cache, random_state=seed,
         progress=False, **settings,

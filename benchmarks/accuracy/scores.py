@@ -52,7 +52,7 @@ def calibration_error(
 
 
 def coverage(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> dict[str, float]:
-    """Share of the rows of each class whose set has their label, averaged over classes; the least; mean size of sets."""
+    """Share of the rows of a class whose set has their label, the mean over classes and the least; mean set size."""
     inside = np.array([label in members for members, label in zip(sets, labels, strict=True)])
     names = np.array(labels)
     by_class = [float(inside[names == name].mean()) for name in sorted(set(labels))]

@@ -44,9 +44,7 @@ class Timed:
         return statistics.median(self.seconds)
 
 
-def compare(
-    problem: Problem, rivals: Sequence[Rival], *, n_threads: int, say: Callable[[str], None]
-) -> list[Timed]:
+def compare(problem: Problem, rivals: Sequence[Rival], *, n_threads: int, say: Callable[[str], None]) -> list[Timed]:
     """fastplr first, then `rivals`."""
     exact = fastplr.LogisticRegression(problem.C, tol=1e-13, max_iter=1000, n_threads=n_threads)
     exact.fit(problem.X, problem.y)

@@ -63,9 +63,7 @@ def synthetic(
     return Problem(f"synthetic, {n_rows} x {n_features}, {n_classes} classes", X, y, C, targets or {})
 
 
-def real(
-    task: str, n_rows: int, n_features: int, *, C: float, targets: dict[str, float] | None = None
-) -> Problem:
+def real(task: str, n_rows: int, n_features: int, *, C: float, targets: dict[str, float] | None = None) -> Problem:
     """Hidden states of the default model: rows of a task in equal shares, layers beside one another until there are
     `n_features` of them, standardised. Raises NoTasks where there are no tasks.
     """
@@ -85,6 +83,4 @@ def real(
     X = features.reshape(len(chosen), -1)[:, :n_features].astype(np.float64)
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     n_classes = len(labels)
-    return Problem(
-        f"{task}, {len(chosen)} x {n_features}, {n_classes} classes", X, codes[chosen], C, targets or {}
-    )
+    return Problem(f"{task}, {len(chosen)} x {n_features}, {n_classes} classes", X, codes[chosen], C, targets or {})

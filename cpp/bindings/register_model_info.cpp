@@ -51,6 +51,7 @@ py::dict read_model_info(const py::str& path) {
     result["n_embd"] = info.n_embd;
     result["n_ctx_train"] = info.n_ctx_train;
     result["n_vocab"] = info.n_vocab;
+    result["is_encoder"] = info.is_encoder;
     result["tensor_mix"] = mix;
     result["bits_per_weight"] = info.bits_per_weight;
     result["license"] = info.license;

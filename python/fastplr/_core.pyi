@@ -97,6 +97,7 @@ class _ModelInfo(TypedDict):
     n_embd: int
     n_ctx_train: int
     n_vocab: int
+    is_encoder: bool
     tensor_mix: list[_TensorTypeShare]
     bits_per_weight: float
     license: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from fastplr.errors import InputError
+from fastplr.solver_inputs import is_number
 
 __all__ = ["class_shares", "fit_temperature", "log_prior_ratio", "log_probabilities"]
 
@@ -76,8 +76,8 @@ def log_prior_ratio(class_prior: Any, labels: Sequence[Hashable], shares: Floats
     (Saerens, Latinne and Decaestecker, Neural Computation 14 (2002), equation 2.4).
 
     Args:
-        class_prior: Shares where predictions are made: a number > 0 for each of `labels`, as a mapping or in their order.
-            They are divided by their sum.
+        class_prior: Shares where predictions are made: a number > 0 for each of `labels`, as a mapping or in their
+            order. They are divided by their sum.
         labels: The classes.
         shares: Their shares in training, ``(n_classes,)``.
 
@@ -99,7 +99,7 @@ def log_prior_ratio(class_prior: Any, labels: Sequence[Hashable], shares: Floats
     else:
         raise InputError(f"class_prior is {class_prior!r:.80}: expected a share for each of the labels {names}")
     for label, share in zip(names, given, strict=True):
-        if not isinstance(share, Real) or isinstance(share, bool | np.bool_) or not 0 < share < np.inf:
+        if not is_number(share) or not 0 < share < np.inf:
             raise InputError(f"class_prior of the label {label!r} is {share!r}: expected a number > 0")
     prior = np.array(given, dtype=np.float64)
     return np.asarray(np.log(prior / prior.sum()) - np.log(shares))

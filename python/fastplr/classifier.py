@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +25,7 @@ from fastplr.inputs import as_labels, as_texts, encode_labels
 from fastplr.logistic_regression import LogisticRegression
 from fastplr.prompt import Prompt
 from fastplr.representation import TrainingRows, candidate_layers
-from fastplr.solver_inputs import class_weights
+from fastplr.solver_inputs import class_weights, is_number
 from fastplr.threads import default_threads
 
 __all__ = ["PLRClassifier", "classifier_file_info", "fit", "load", "predict"]
@@ -42,14 +41,14 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         model: A catalogue name (fetched on first use), the path of a GGUF file, or ``"hf:OWNER/REPO/FILE"``.
         prompt: A :class:`fastplr.Prompt`, a str (an instruction before the text) or None.
-        layer: Which hidden states, as in :class:`fastplr.Embedder`; ``"auto"`` chooses among up to eight, from a quarter
-            of the model's depth to `max_layer` of it.
+        layer: Which hidden states, as in :class:`fastplr.Embedder`; ``"auto"`` chooses among up to eight layers, from a
+            quarter of the model's depth to `max_layer` of it.
         pooling: How a text's tokens become one vector, as in :class:`fastplr.Embedder`; ``"auto"`` chooses between
             ``"mean"`` and ``"mean_all"``.
         C: Inverse strength of the penalty, > 0; infinite for none; ``"auto"`` chooses it.
         Cs: Penalties to choose from: their number or their values.
-        cv: Folds of these choices, which are made together by log-loss: their number (stratified; fewer, with a warning,
-            where a class has fewer rows), a scikit-learn splitter, or ``"loo"``.
+        cv: Folds of these choices, which are made together by log-loss: their number (stratified; fewer, with a
+            warning, where a class has fewer rows), a scikit-learn splitter, or ``"loo"``.
         class_weight: None, ``"balanced"`` (rows weighted so that classes count alike) or a weight for each label.
         class_prior: Shares of the classes where predictions will be made, as a mapping from labels or in the order of
             ``classes_``, for probabilities that are right there. Default: those of the training rows.
@@ -57,7 +56,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         speed: Prefer the shallowest layer whose log-loss is within one standard error of the best.
         max_layer: Share of the model's depth that ``layer="auto"`` may reach, 0 to 1.
         keep_training: Whether features and held-out logits of the training rows are kept, in files too: for
-            :meth:`predict_set`, :meth:`familiarity` and reports. They are numbers, but they tell something of the texts.
+            :meth:`predict_set`, :meth:`familiarity` and reports. Numbers, but they tell something of the texts.
         on_long: What to do with texts longer than the context: ``"error"``, or ``"truncate"`` with a warning.
         n_threads: Threads of computation. Default: the cores that this process may use.
         cache: Where to keep features on disk, as in :class:`fastplr.Embedder`. Default: nowhere.
@@ -209,7 +208,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _representations(self, embedder: Embedder) -> tuple[list[int], list[str], tuple[int, str]]:
         """The layers and poolings to choose among, and those to take where there can be no choice."""
         share = self.max_layer
-        if not isinstance(share, Real) or isinstance(share, bool | np.bool_) or not 0 < share <= 1:
+        if not is_number(share) or not 0 < share <= 1:
             raise InputError(f"max_layer is {share!r}: expected a share of the depth, more than 0 and at most 1")
         middle = embedder.layer_number("middle")
         layers = [embedder.layer_number(self.layer)] if self.layer != "auto" else []
@@ -262,8 +261,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if unknown:
                 raise InputError(f"class_weight names the label {unknown[0]!r}: the labels are {names}")
             for label, weight in class_weight.items():
-                number = isinstance(weight, Real) and not isinstance(weight, bool | np.bool_)
-                if not number or not 0 <= weight < np.inf:
+                if not is_number(weight) or not 0 <= weight < np.inf:
                     raise InputError(f"class_weight[{label!r}] is {weight!r}: expected a finite number >= 0")
             class_weight = {code: class_weight[name] for code, name in enumerate(names) if name in class_weight}
         return class_weight
@@ -349,7 +347,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: `coverage` is out of range, or the classifier was fitted without `keep_training` or from rows
                 that allow no folds; and as :meth:`predict`.
         """
-        if not isinstance(coverage, Real) or isinstance(coverage, bool | np.bool_) or not 0 < coverage < 1:
+        if not is_number(coverage) or not 0 < coverage < 1:
             raise InputError(f"coverage is {coverage!r}: expected a number more than 0 and less than 1")
         features = self._features(X)
         kept = self._kept_training("a prediction set")

@@ -55,6 +55,7 @@ class ModelInfo:
         n_embd: Width of the hidden states.
         n_ctx_train: Longest context in training, in tokens.
         n_vocab: Tokens of the vocabulary.
+        is_encoder: Whether every token reads the whole text, not only what is before it.
         tensor_mix: The types that the tensors really have, most bytes first.
         bits_per_weight: 8 * bytes of all tensors / elements of all tensors.
         license: As stated in the file.
@@ -71,6 +72,7 @@ class ModelInfo:
     n_embd: int
     n_ctx_train: int
     n_vocab: int
+    is_encoder: bool
     tensor_mix: tuple[TensorTypeShare, ...]
     bits_per_weight: float
     license: str
@@ -167,6 +169,7 @@ def read_model_info(path: str | os.PathLike[str]) -> ModelInfo:
         n_embd=found["n_embd"],
         n_ctx_train=found["n_ctx_train"],
         n_vocab=found["n_vocab"],
+        is_encoder=found["is_encoder"],
         tensor_mix=tuple(TensorTypeShare(**share) for share in found["tensor_mix"]),
         bits_per_weight=found["bits_per_weight"],
         license=found["license"],

@@ -112,9 +112,7 @@ def estimate(log_p: Floats, codes: Codes, weights: Floats) -> dict[str, Any]:
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
     names = ("balanced_accuracy", "macro_f1", "accuracy", "log_loss")
     values = scores(np.arange(len(codes)))
-    return {
-        name: {"value": values[i], "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(names)
-    }
+    return {name: {"value": values[i], "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(names)}
 
 
 def per_class(predicted: Codes, codes: Codes, labels: list[Any]) -> list[dict[str, Any]]:
@@ -195,7 +193,11 @@ def learning_curve(
             errors[at].append(1.0 - float(np.mean(recalls)))
     n = np.array([np.mean(one) for one in sizes])
     points = [
-        {"n_rows": float(n[at]), "balanced_accuracy": 1.0 - float(np.mean(errors[at])), "deviation": _deviation(errors[at])}
+        {
+            "n_rows": float(n[at]),
+            "balanced_accuracy": 1.0 - float(np.mean(errors[at])),
+            "deviation": _deviation(errors[at]),
+        }
         for at in range(len(SHARES))
     ]
     projected = [_projection(n, [one[repeat] for one in errors], len(rows)) for repeat in range(N_REPEATS)]
@@ -207,7 +209,11 @@ def learning_curve(
         "n_more": MORE_LABELS,
         "now": 1.0 - float(now),
         "with_more": 1.0 - float(more),
-        "gain": {"value": float(gain.mean()), "low": max(0.0, float(gain.mean() - half)), "high": float(gain.mean() + half)},
+        "gain": {
+            "value": float(gain.mean()),
+            "low": max(0.0, float(gain.mean() - half)),
+            "high": float(gain.mean() + half),
+        },
     }
 
 

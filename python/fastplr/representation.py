@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: Relative duality gap of the fits that are only compared: log-losses differ by far more between candidates.
 TOLERANCE = 1e-4
+#: Layers that are compared: with more of them, chance has more to choose from (docs/choice.md has the measurement).
+N_LAYERS = 6
 #: Candidates that survive the screening by approximate leave-one-out (docs/choice.md has the measurement).
 N_CONFIRMED = 4
 #: Every so many penalties are tried in the screening, and so many before it is seen whether they get worse.
@@ -105,7 +107,7 @@ class Choice:
 
 
 def candidate_layers(n_layers: int, max_layer: float) -> list[int]:
-    """The layers worth comparing of a model of `n_layers`: up to eight, evenly spaced, from a quarter of its depth on.
+    """The layers worth comparing of a model of `n_layers`: up to six, evenly spaced, from a quarter of its depth on.
 
     Args:
         n_layers: Number of blocks.
@@ -113,7 +115,7 @@ def candidate_layers(n_layers: int, max_layer: float) -> list[int]:
     """
     deepest = max(1, round(max_layer * n_layers))
     first = min(deepest, max(1, round(n_layers / 4)))
-    return sorted({int(layer) for layer in np.linspace(first, deepest, 8).round()})
+    return sorted({int(layer) for layer in np.linspace(first, deepest, N_LAYERS).round()})
 
 
 def standardised(features: npt.NDArray[Any], weights: Floats) -> tuple[Floats, Floats, Floats]:
@@ -274,7 +276,7 @@ def _screen(
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """Held-out logits ``(n_Cs, n_rows, n_outputs)`` at some neighbouring penalties, losses and weights of scored rows."""
+    """Held-out logits ``(n_Cs, n_rows, n_outputs)`` at neighbouring penalties; losses and weights of scored rows."""
 
     Cs: Floats
     logits: Floats

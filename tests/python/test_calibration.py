@@ -1,4 +1,4 @@
-"""Temperature, class priors, prediction sets and familiarity, on draws whose truth is known."""
+"""Temperature, class priors and prediction sets, on draws whose truth is known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from scipy.special import softmax
 from fastplr import InputError
 from fastplr.calibration import class_shares, fit_temperature, log_prior_ratio, log_probabilities
 from fastplr.conformal import label_sets, p_values
-from fastplr.familiarity import familiarity
 
 
 def drawn_logits(n_rows, n_classes, seed, spread=2.0):
@@ -75,9 +74,10 @@ def test_a_prior_makes_probabilities_right_where_classes_have_other_shares():
     balanced = log_density(x)  # logits that are right for equal shares
     ratio = log_prior_ratio({"a": 1, "b": 9}, ["a", "b"], np.array([0.5, 0.5]))
     p = np.exp(log_probabilities(balanced, 1.0, ratio))[:, 1]
-    for low, high in ((0.2, 0.5), (0.5, 0.8), (0.8, 1.0)):
+    for low, high in ((0.0, 0.5), (0.5, 0.9), (0.9, 1.0)):
         inside = (p >= low) & (p < high)
-        assert codes[inside].mean() == pytest.approx(p[inside].mean(), abs=0.03)
+        error = 3 * np.sqrt((p[inside] * (1 - p[inside])).mean() / inside.sum())
+        assert codes[inside].mean() == pytest.approx(p[inside].mean(), abs=error)
 
 
 def test_shares_are_of_weight():
@@ -122,7 +122,7 @@ def test_each_class_is_covered_as_often_as_was_asked(coverage, n_per_class):
         sets = label_sets(p_values(draw(new), draw(codes), codes), coverage)
         for k in range(3):
             inside[k, trial] = sets[new == k, k].mean()
-    # The exact coverage is floor((n + 1) (1 - alpha)) / (n + 1) or a little more; the error of a mean over trials is 0.01.
+    # The exact coverage is floor((n + 1) (1 - alpha)) / (n + 1) or a little more; a mean over trials errs by 0.01.
     for k in range(3):
         assert coverage - 0.03 < inside[k].mean() < coverage + 1 / (n_per_class + 1) + 0.03
 
@@ -141,28 +141,3 @@ def test_p_values_count():
     codes = np.array([0, 0, 0, 1], dtype=np.int32)
     found = p_values(np.log([[0.5, 0.5], [0.1, 0.9]]), held_out, codes)
     np.testing.assert_allclose(found, [[3 / 4, 1 / 2], [1 / 4, 2 / 2]])
-
-
-def test_familiarity_is_even_for_rows_of_the_same_kind_and_small_for_others():
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(2, 50))
-
-    def of_the_kind(n):
-        return (centres[rng.integers(0, 2, n)] + rng.normal(size=(n, 50))).astype(np.float32)
-
-    training, same = of_the_kind(200), of_the_kind(2000)
-    other = (4.0 * rng.normal(size=50) + rng.normal(size=(200, 50))).astype(np.float32)
-    mean, scale = training.mean(axis=0).astype(float), training.std(axis=0).astype(float)
-    found = familiarity(same, training, mean, scale)
-    for level in (0.05, 0.25, 0.5, 0.75):
-        assert (found <= level).mean() == pytest.approx(level, abs=0.08)
-    assert (familiarity(other, training, mean, scale) <= 0.05).mean() > 0.9
-
-
-@pytest.mark.parametrize("n_rows", [2, 3, 6])
-def test_familiarity_of_few_rows(n_rows):
-    training = np.random.default_rng(0).normal(size=(n_rows, 4)).astype(np.float32)
-    training[1] = 0.0
-    found = familiarity(training, training, np.zeros(4), np.ones(4))
-    assert found.shape == (n_rows,)
-    assert ((found > 0) & (found <= 1)).all()

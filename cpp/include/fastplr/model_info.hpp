@@ -27,6 +27,7 @@ struct ModelInfo {
     std::uint64_t n_embd = 0;        ///< width of the hidden states
     std::uint64_t n_ctx_train = 0;   ///< longest context in training, tokens
     std::uint64_t n_vocab = 0;       ///< tokens
+    bool is_encoder = false;         ///< every token reads the whole text, not only what is before it
     /// The types that the tensors really have, most bytes first: the name of a file often promises others.
     std::vector<TensorTypeShare> tensor_mix;
     double bits_per_weight = 0.0;  ///< 8 * bytes of all tensors / elements of all tensors

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "model/architecture_rules.hpp"
 #include "model/gguf_reader.hpp"
 #include "model/model_checks.hpp"
 #include "model/printable.hpp"
@@ -96,6 +97,12 @@ std::string quantization(const gguf::File& file) {
     return "file type " + std::to_string(*number);
 }
 
+bool is_not_causal(const gguf::File& file, const std::string& architecture) {
+    const gguf::Scalar* scalar = file.find_scalar(architecture + ".attention.causal");
+    const bool* causal = scalar == nullptr ? nullptr : std::get_if<bool>(scalar);
+    return causal != nullptr && !*causal;
+}
+
 }  // namespace
 
 ModelInfo read_model_info(const std::string& path) { return model_info_of(gguf::open(path)); }
@@ -118,6 +125,7 @@ ModelInfo model_info_of(const gguf::File& file) {
     info.n_ctx_train = file.find_unsigned(info.architecture + ".context_length").value_or(0);
     info.n_vocab =
         file.find_array("tokenizer.ggml.tokens")->count;  // check_model() has seen that it is there
+    info.is_encoder = contains(kT5, info.architecture) || is_not_causal(file, info.architecture);
     info.tensor_mix = tensor_mix(file);
     std::uint64_t n_bytes = 0;
     for (const TensorTypeShare& share : info.tensor_mix) {
