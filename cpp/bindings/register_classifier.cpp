@@ -15,13 +15,31 @@ py::array_t<T> matrix(const std::vector<T>& values, std::size_t n_columns) {
 
 template <typename T>
 py::array_t<T> vector(const std::vector<T>& values) {
-    return {static_cast<py::ssize_t>(values.size()), values.data()};
+    return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
 template <typename T>
 std::vector<T> values_of(const py::handle& array) {
     const auto values = array.cast<fastplr_bindings::Array<T>>();
-    return {values.data(), values.data() + values.size()};
+    return std::vector<T>(values.data(), values.data() + values.size());
+}
+
+// Of a kept training row nothing may be lost: no other type is converted.
+template <typename T>
+std::vector<T> exact(const py::dict& training, const char* key) {
+    if (!py::isinstance<py::array_t<T>>(training[key])) {
+        throw fastplr::InputError(std::string("training: ") + key + " is no array of " +
+                                  py::str(py::dtype::of<T>()).cast<std::string>());
+    }
+    return values_of<T>(training[key]);
+}
+
+// The values of a matrix with `n_columns` columns: a transposed one has as many.
+std::vector<double> rows_of(const py::handle& array, const char* key, std::size_t n_columns) {
+    const auto values = array.cast<fastplr_bindings::Array<double>>();
+    if (values.ndim() != 2 || static_cast<std::size_t>(values.shape(1)) != n_columns)
+        throw fastplr::InputError(std::string(key) + ": expected " + std::to_string(n_columns) + " columns");
+    return values_of<double>(array);
 }
 
 py::dict to_dict(const ClassifierData& data) {
@@ -54,6 +72,7 @@ py::dict to_dict(const ClassifierData& data) {
         training["held_out_logits"] = matrix(data.training.held_out_logits, data.n_rows());
         result["training"] = training;
     }
+    result["format_version"] = data.format_version;
     result["created_with"] = data.created_with;
     result["annotations"] = data.annotations;
     return result;
@@ -74,18 +93,18 @@ ClassifierData from_dict(const py::dict& dict) {
     data.label_dtype = text("label_dtype");
     data.mean = numbers("mean");
     data.scale = numbers("scale");
-    data.coef = numbers("coef");
-    data.intercept = numbers("intercept");
     data.n_features = data.mean.size();
+    data.coef = rows_of(dict["coef"], "coef", data.n_features);
+    data.intercept = numbers("intercept");
     data.C = dict["C"].cast<double>();
     data.temperature = dict["temperature"].cast<double>();
     data.log_prior_ratio = numbers("log_prior_ratio");
     if (!dict["training"].is_none()) {
         const auto training = dict["training"].cast<py::dict>();
-        data.training.features = values_of<float>(training["features"]);
-        data.training.codes = values_of<std::int32_t>(training["codes"]);
-        data.training.weights = values_of<double>(training["weights"]);
-        data.training.held_out_logits = values_of<double>(training["held_out_logits"]);
+        data.training.features = exact<float>(training, "features");
+        data.training.codes = exact<std::int32_t>(training, "codes");
+        data.training.weights = exact<double>(training, "weights");
+        data.training.held_out_logits = exact<double>(training, "held_out_logits");
     }
     data.created_with = text("created_with");
     data.annotations = text("annotations");
@@ -115,12 +134,21 @@ void register_classifier(py::module_& m) {
     m.attr("classifier_format_version") = fastplr::kClassifierFormatVersion;
     m.def(
         "save_classifier",
-        [](const py::dict& data, const std::string& path) {
-            fastplr::save_classifier(from_dict(data), path);
+        [](const py::dict& dict, const std::string& path) {
+            const ClassifierData data = from_dict(dict);
+            const py::gil_scoped_release release;
+            fastplr::save_classifier(data, path);
         },
         py::arg("data"), py::arg("path"));
     m.def(
-        "read_classifier", [](const std::string& path) { return to_dict(fastplr::read_classifier(path)); },
+        "read_classifier",
+        [](const std::string& path) {
+            const auto read = [&] {
+                const py::gil_scoped_release release;
+                return fastplr::read_classifier(path);
+            };
+            return to_dict(read());
+        },
         py::arg("path"));
     m.def(
         "decision_function",

@@ -1,109 +1,24 @@
-// The classifier file and what is computed from it, without a model: round trip, every error, and logits and
-// probabilities against numbers computed by hand.
+// The classifier file as it is written: round trip, what is refused before writing, and damage. Files that
+// were written by others are in test_classifier_format.cpp.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "check.hpp"
+#include "classifier_data.hpp"
 #include "embedding/text.hpp"
 #include "fastplr/classifier.hpp"
 
 namespace {
 
-namespace fs = std::filesystem;
 using fastplr::ClassifierData;
 using fastplr::ClassifierFileError;
 using fastplr::InputError;
-
-// A folder of its own for every test case.
-struct Folder {
-    fs::path path;
-    Folder() {
-        static int count = 0;
-        path = fs::temp_directory_path() / ("fastplr_test_classifier_file_" + std::to_string(++count));
-        fs::remove_all(path);
-        fs::create_directory(path);
-    }
-    ~Folder() { fs::remove_all(path); }
-    std::string operator/(const char* name) const { return (path / name).string(); }
-    std::size_t n_files() const {
-        return static_cast<std::size_t>(std::distance(fs::directory_iterator(path), {}));
-    }
-};
-
-ClassifierData common() {
-    ClassifierData data;
-    data.model_name = "a model";
-    data.model = {std::string(64, 'a'), "Q4_0", "0c1e57098"};
-    data.prompt = {"Is it \"good\"? ", " Answer:"};
-    data.layer = -1;
-    data.pooling = fastplr::Pooling::last;
-    data.on_long = fastplr::OnLong::truncate;
-    data.n_features = 2;
-    data.mean = {1.0, -2.0};
-    data.scale = {2.0, 0.5};
-    data.C = 0.25;
-    data.label_dtype = "object";
-    data.created_with = "a test";
-    data.annotations = R"({"report": {}})";
-    return data;
-}
-
-ClassifierData two_classes() {
-    ClassifierData data = common();
-    data.labels = {"no", "yes"};
-    data.label_kinds = {"str", "str"};
-    data.coef = {3.0, -1.0};
-    data.intercept = {0.5};
-    return data;
-}
-
-ClassifierData three_classes() {
-    ClassifierData data = common();
-    data.labels = {"1", "True", "sch\xC3\xB6n"};
-    data.label_kinds = {"int", "bool", "str"};
-    data.coef = {1.0, 0.0, 0.0, 1.0, -1.0, -1.0};
-    data.intercept = {0.0, 0.5, -0.5};
-    return data;
-}
-
-std::vector<char> bytes_of(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
-
-void write_bytes(const std::string& path, const std::vector<char>& bytes) {
-    std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
-void check_equal(const ClassifierData& found, const ClassifierData& expected) {
-    CHECK(found.model_name == expected.model_name);
-    CHECK(found.model == expected.model);
-    CHECK(found.prompt.prefix == expected.prompt.prefix);
-    CHECK(found.prompt.suffix == expected.prompt.suffix);
-    CHECK(found.layer == expected.layer);
-    CHECK(found.pooling == expected.pooling);
-    CHECK(found.on_long == expected.on_long);
-    CHECK(found.labels == expected.labels);
-    CHECK(found.label_kinds == expected.label_kinds);
-    CHECK(found.label_dtype == expected.label_dtype);
-    CHECK(found.n_features == expected.n_features);
-    CHECK(found.mean == expected.mean);
-    CHECK(found.scale == expected.scale);
-    CHECK(found.coef == expected.coef);
-    CHECK(found.intercept == expected.intercept);
-    CHECK(found.C == expected.C);
-    CHECK(found.created_with == expected.created_with);
-    CHECK(found.annotations == expected.annotations);
-}
 
 template <typename Change>
 void check_refused(Change change, const char* fragment) {
@@ -114,9 +29,6 @@ void check_refused(Change change, const char* fragment) {
     CHECK(folder.n_files() == 0);
 }
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-constexpr double kInf = std::numeric_limits<double>::infinity();
-
 }  // namespace
 
 TEST_CASE("every field comes back as it was") {
@@ -126,69 +38,12 @@ TEST_CASE("every field comes back as it was") {
     extreme.coef = {std::numeric_limits<double>::denorm_min(), -0.0};
     extreme.mean = {1.0 / 3.0, std::numeric_limits<double>::max()};
     extreme.prompt = {};
-    for (const ClassifierData& data : {two_classes(), three_classes(), extreme}) {
+    for (const ClassifierData& data : {two_classes(), three_classes(), calibrated(), extreme}) {
         fastplr::save_classifier(data, folder / "c");
         check_equal(fastplr::read_classifier(folder / "c"), data);
+        CHECK(fastplr::read_classifier(folder / "c").format_version == 2);
     }
     CHECK(folder.n_files() == 1);
-}
-
-TEST_CASE("logits and probabilities of two classes, by hand") {
-    // x = (3, -1): ((3 - 1) / 2, (-1 + 2) / 0.5) = (1, 2); 3 * 1 - 1 * 2 + 0.5 = 1.5.
-    // x = mean: the intercept, 0.5.
-    const std::vector<float> features = {3.0f, -1.0f, 1.0f, -2.0f};
-    std::vector<double> logits(2);
-    fastplr::decision_function(two_classes(), features.data(), 2, logits.data());
-    CHECK_NEAR(logits[0], 1.5, 1e-15);
-    CHECK_NEAR(logits[1], 0.5, 1e-15);
-    std::vector<double> p(4);
-    fastplr::predict_proba(two_classes(), features.data(), 2, p.data());
-    CHECK_NEAR(p[0], 0.18242552380635635, 1e-15);  // 1 / (1 + e^1.5)
-    CHECK_NEAR(p[1], 0.81757447619364365, 1e-15);
-    CHECK_NEAR(p[2], 0.37754066879814546, 1e-15);  // 1 / (1 + e^0.5)
-    CHECK_NEAR(p[3], 0.62245933120185459, 1e-15);
-}
-
-TEST_CASE("logits and probabilities of three classes, by hand") {
-    // z = (1, 2) as above: logits 1, 2.5, -3.5.
-    const std::vector<float> features = {3.0f, -1.0f};
-    std::vector<double> logits(3);
-    fastplr::decision_function(three_classes(), features.data(), 1, logits.data());
-    CHECK_NEAR(logits[0], 1.0, 1e-15);
-    CHECK_NEAR(logits[1], 2.5, 1e-15);
-    CHECK_NEAR(logits[2], -3.5, 1e-15);
-    const double total = std::exp(1.0) + std::exp(2.5) + std::exp(-3.5);
-    std::vector<double> p(3);
-    fastplr::predict_proba(three_classes(), features.data(), 1, p.data());
-    CHECK_NEAR(p[0], std::exp(1.0) / total, 1e-15);
-    CHECK_NEAR(p[1], std::exp(2.5) / total, 1e-15);
-    CHECK_NEAR(p[2], std::exp(-3.5) / total, 1e-15);
-}
-
-TEST_CASE("large logits neither overflow nor lose the small probability") {
-    ClassifierData data = two_classes();
-    data.coef = {400.0, 0.0};
-    const std::vector<float> features = {3.0f, -2.0f};  // logit 400.5
-    std::vector<double> p(2);
-    fastplr::predict_proba(data, features.data(), 1, p.data());
-    CHECK_NEAR(p[0] / std::exp(-400.5), 1.0, 1e-12);
-    CHECK(p[1] == 1.0);
-    data = three_classes();
-    for (double& coef : data.coef) coef *= 1e4;
-    std::vector<double> three(3);
-    fastplr::predict_proba(data, features.data(), 1, three.data());
-    CHECK(three[0] == 1.0 && three[1] == 0.0 && three[2] == 0.0);
-}
-
-TEST_CASE("a feature that is not finite is refused") {
-    std::vector<double> out(4);
-    for (const float bad : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
-        const std::vector<float> features = {0.0f, 0.0f, 1.0f, bad};
-        CHECK_THROWS(fastplr::decision_function(two_classes(), features.data(), 2, out.data()), InputError,
-                     "feature 1 of row 1");
-        CHECK_THROWS(fastplr::predict_proba(two_classes(), features.data(), 2, out.data()), InputError,
-                     "feature 1 of row 1");
-    }
 }
 
 TEST_CASE("inconsistent data is not written") {
@@ -204,6 +59,13 @@ TEST_CASE("inconsistent data is not written") {
     check_refused([](ClassifierData& d) { d.intercept[0] = -kInf; }, "intercept holds -inf");
     check_refused([](ClassifierData& d) { d.C = 0; }, "C is 0");
     check_refused([](ClassifierData& d) { d.C = kNan; }, "C is nan");
+    check_refused([](ClassifierData& d) { d.layer = -2; }, "layer is -2");
+    check_refused([](ClassifierData& d) { d.temperature = 0; }, "temperature is 0");
+    check_refused([](ClassifierData& d) { d.temperature = kNan; }, "temperature is nan");
+    check_refused([](ClassifierData& d) { d.temperature = kInf; }, "temperature is inf");
+    check_refused([](ClassifierData& d) { d.log_prior_ratio = {1}; },
+                  "log_prior_ratio has 1 values, expected 2");
+    check_refused([](ClassifierData& d) { d.log_prior_ratio = {0, kNan}; }, "log_prior_ratio holds nan");
     check_refused([](ClassifierData& d) { d.labels[0] = "\xFF"; }, "a label");
     check_refused([](ClassifierData& d) { d.prompt.suffix = "a\xC3"; }, "a text");
     check_refused([](ClassifierData& d) { d.model_name = std::string("a\0b", 3); }, "NUL");
@@ -214,6 +76,30 @@ TEST_CASE("inconsistent data is not written") {
             d.mean = d.scale = d.coef = {};
         },
         "0 features");
+}
+
+TEST_CASE("inconsistent training rows are not written") {
+    const auto check = [](auto change, const char* fragment) {
+        check_refused(
+            [&](ClassifierData& d) {
+                d = calibrated();
+                change(d.training);
+            },
+            fragment);
+    };
+    using fastplr::KeptTraining;
+    check([](KeptTraining& t) { t.features.pop_back(); }, "training.features has 5 values, expected 6");
+    check([](KeptTraining& t) { t.codes.clear(); }, "training.features has 6 values, expected 0");
+    check([](KeptTraining& t) { t.weights.push_back(1); }, "training.weights has 4 values, expected 3");
+    check([](KeptTraining& t) { t.held_out_logits.clear(); },
+          "training.held_out_logits has 0 values, expected 9");
+    check([](KeptTraining& t) { t.features[1] = std::numeric_limits<float>::infinity(); },
+          "training.features holds inf");
+    check([](KeptTraining& t) { t.codes[0] = 3; }, "training.codes holds 3, expected 0 to 2");
+    check([](KeptTraining& t) { t.weights[0] = -1; }, "training.weights holds -1");
+    check([](KeptTraining& t) { t.weights.assign(3, 0.0); }, "training.weights adds up to 0");
+    check([](KeptTraining& t) { t.held_out_logits[0] = -kInf; }, "training.held_out_logits holds -inf");
+    check([](KeptTraining& t) { t.held_out_logits[0] = kNan; }, "held_out_logits is NaN in a part of row 0");
 }
 
 TEST_CASE("what cannot be written to is said, and nothing is left behind") {
@@ -256,10 +142,10 @@ TEST_CASE("what is no classifier file is said") {
 
 TEST_CASE("a file cut short anywhere is refused") {
     const Folder folder;
-    fastplr::save_classifier(three_classes(), folder / "c");
+    fastplr::save_classifier(calibrated(), folder / "c");
     const std::vector<char> whole = bytes_of(folder / "c");
-    // The last tensor has 3 values of 8 bytes, and up to 31 bytes of padding.
-    for (std::size_t length = 0; length < whole.size() - 31; ++length) {
+    // The last tensor has 9 values of 8 bytes, and 24 bytes of padding.
+    for (std::size_t length = 0; length < whole.size() - 24; ++length) {
         write_bytes(folder / "part", {whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length)});
         CHECK_THROWS(fastplr::read_classifier(folder / "part"), ClassifierFileError,
                      "is no usable classifier file");
@@ -268,7 +154,7 @@ TEST_CASE("a file cut short anywhere is refused") {
 
 TEST_CASE("a flipped bit is found or does not matter") {
     const Folder folder;
-    fastplr::save_classifier(three_classes(), folder / "c");
+    fastplr::save_classifier(calibrated(), folder / "c");
     const std::vector<char> whole = bytes_of(folder / "c");
     std::size_t n_refused = 0;
     for (std::size_t i = 0; i < whole.size(); ++i) {
@@ -278,7 +164,7 @@ TEST_CASE("a flipped bit is found or does not matter") {
             damaged[i] = static_cast<char>(damaged[i] ^ (1 << bit));
             write_bytes(folder / "damaged", damaged);
             try {
-                check_equal(fastplr::read_classifier(folder / "damaged"), three_classes());
+                check_equal(fastplr::read_classifier(folder / "damaged"), calibrated());
             } catch (const ClassifierFileError& error) {
                 fastplr::check_utf8(error.what(), "the message");
                 ++n_refused;
@@ -301,9 +187,12 @@ TEST_CASE("a format version that this build does not know") {
     };
     set_version(fastplr::kClassifierFormatVersion + 1);
     CHECK_THROWS(fastplr::read_classifier(folder / "other"), ClassifierFileError,
-                 "format version 2, this fastplr reads up to 1: install a newer fastplr");
+                 "format version 3, this fastplr reads up to 2: install a newer fastplr");
     set_version(0);
     CHECK_THROWS(fastplr::read_classifier(folder / "other"), ClassifierFileError, "format version is 0");
+    // As an older file it would say too little: the checksum knows.
+    set_version(1);
+    CHECK_THROWS(fastplr::read_classifier(folder / "other"), ClassifierFileError, "checksum does not match");
     set_version(fastplr::kClassifierFormatVersion);
     check_equal(fastplr::read_classifier(folder / "other"), two_classes());
 }

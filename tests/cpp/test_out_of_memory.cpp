@@ -1,5 +1,6 @@
-// Every allocation of a load and of an embedding fails once, and from there on all of them do: what comes out
-// is our own error, never the end of the process, and the next call computes what it would have.
+// Every allocation of a load, of an embedding and of a classifier's file fails once, and from there on all of
+// them do: what comes out is our own error, never the end of the process, and the next call computes what it
+// would have.
 //
 // The model files come from the environment, as for test_libllama_pooling.
 #include <algorithm>
@@ -7,11 +8,13 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "check.hpp"
+#include "classifier_data.hpp"
 #include "failing_allocations.hpp"
 #include "fastplr/embedder.hpp"
 #include "fastplr/errors.hpp"
@@ -105,3 +108,21 @@ void check_model(const char* variable) {
 
 TEST_CASE("a decoder") { check_model("FASTPLR_TEST_MODEL"); }
 TEST_CASE("an encoder") { check_model("FASTPLR_TEST_MODEL_BERT"); }
+
+TEST_CASE("a classifier file") {
+    const Folder folder;
+    const std::string path = folder / "c";
+    ClassifierData data = two_classes();
+    data.annotations.assign(5000, 'a');
+    data.training.features.assign(2000, 0.5f);
+    data.training.codes.assign(1000, 1);
+    data.training.weights.assign(1000, 1.0);
+    data.training.held_out_logits.assign(1000, kNan);
+    fastplr::save_classifier(data, path);
+    const auto still_there = [&] {
+        check_equal(fastplr::read_classifier(path), data);
+        CHECK(folder.n_files() == 1);
+    };
+    CHECK(errors_of<std::bad_alloc>([&] { fastplr::save_classifier(data, path); }, still_there) > 10);
+    CHECK(errors_of<std::bad_alloc>([&] { (void)fastplr::read_classifier(path); }, still_there) > 10);
+}

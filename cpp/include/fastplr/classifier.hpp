@@ -12,13 +12,16 @@
 
 namespace fastplr {
 
+/// The newest format of the classifier file, which this version writes; it reads all of 1 to this.
+inline constexpr int kClassifierFormatVersion = 2;
+
 /// What a classifier learned from, for prediction sets, for telling texts unlike these, and for reports.
 struct KeptTraining {
     std::vector<float> features;      ///< row-major [n_texts, n_features], as they were embedded
     std::vector<std::int32_t> codes;  ///< [n_texts], positions among the labels
-    std::vector<double> weights;      ///< [n_texts], >= 0
-    /// Row-major [n_texts, n_rows]: logits by fits that had not seen the text; NaN where there was no such
-    /// fit.
+    std::vector<double> weights;      ///< [n_texts], >= 0, with a positive sum
+    /// Row-major [n_texts, n_rows]: logits by fits that had not seen the text; a row of NaN where there was
+    /// no such fit.
     std::vector<double> held_out_logits;
 
     bool empty() const { return codes.empty(); }
@@ -27,6 +30,8 @@ struct KeptTraining {
 /// The content of a classifier file. With n_rows = 1 for two classes and n_classes otherwise:
 ///   logits = coef * ((features - mean) / scale) + intercept
 ///   probabilities = softmax(logits / temperature + log_prior_ratio)   (two classes: logits (0, logit))
+/// Temperature: Guo et al., arXiv 1706.04599, section 4.2. Prior ratio: Saerens, Latinne and Decaestecker,
+/// Neural Computation 14 (2002), equation 2.4.
 struct ClassifierData {
     // The model and how features are taken from it.
     std::string model_name;  ///< as the user named it: a catalogue name or a path
@@ -59,31 +64,39 @@ struct ClassifierData {
     std::string created_with;  ///< "fastplr 0.1.0"
     std::string annotations;   ///< JSON: the Python object's other parameters and its report
 
+    /// Of the file that it was read from. A file of version 1 has temperature 1, no log_prior_ratio and no
+    /// training rows. save_classifier() writes the newest whatever this is.
+    int format_version = kClassifierFormatVersion;
+
     std::size_t n_classes() const { return labels.size(); }
     std::size_t n_rows() const { return labels.size() == 2 ? 1 : labels.size(); }
 };
 
-/// The newest format that this version writes and reads.
-inline constexpr int kClassifierFormatVersion = 2;
-
 /// Writes a classifier file: GGUF (which llama.cpp's own code reads already; metadata plus float64 tensors).
 /// Written to a temporary name beside `path` and renamed, so that `path` is either the old file or the whole
-/// new one. Throws InputError (inconsistent data) or ClassifierFileError (cannot be written).
+/// new one. Throws InputError (inconsistent data, or a part of more than 1 GiB) or ClassifierFileError
+/// (cannot be written).
 void save_classifier(const ClassifierData& data, const std::string& path);
 
-/// Throws ClassifierFileError: missing, no classifier, cut short, damaged (a checksum is kept), from a newer
-/// version.
+/// Throws ClassifierFileError: missing, no classifier, cut short, damaged (a checksum is kept), values that
+/// cannot be (the message names the part), from a newer version.
 ClassifierData read_classifier(const std::string& path);
 
 /// Logits of `features`, float32 row-major [n_texts, n_features], into `out` [n_texts, n_rows]; for two
-/// classes the logit of the second. Throws InputError if a feature is not finite.
+/// classes the logit of the second. Temperature and prior ratio play no part. Throws InputError if a feature
+/// is not finite, a logit overflows, or the parts of `data` do not fit together.
 void decision_function(const ClassifierData& data, const float* features, std::size_t n_texts, double* out);
 
-/// Probabilities into `out`, row-major [n_texts, n_classes], as ClassifierData has them.
+/// Probabilities of finite `logits` [n_texts, n_rows] into `out`, row-major [n_texts, n_classes], as
+/// ClassifierData has them; never NaN. Throws InputError if the parts of `data` do not fit together.
+void probabilities(const ClassifierData& data, const double* logits, std::size_t n_texts, double* out);
+
+/// probabilities() of decision_function(). Throws as they do.
 void predict_proba(const ClassifierData& data, const float* features, std::size_t n_texts, double* out);
 
 struct ClassifierOptions {
     EmbedderOptions embedder;
+    /// Where max_layer is kAllLayers, only the blocks that the classifier's layer needs are loaded.
     ModelOptions model;
     /// Accept another variant of the same source model (another tensor type): predictions then differ a
     /// little.
@@ -93,14 +106,18 @@ struct ClassifierOptions {
 /// A classifier together with the model that it needs.
 class Classifier {
   public:
-    /// Throws ClassifierFileError, ModelError, ModelMismatch (the model at `model_path` is not the one it was
-    /// trained on).
+    /// Throws ClassifierFileError (also for a layer that the model does not have), ModelError, ModelMismatch
+    /// (the model at `model_path` is not the one it was trained on).
     static Classifier load(const std::string& path, const std::string& model_path,
                            const ClassifierOptions& options = {});
 
     const ClassifierData& data() const { return data_; }
 
-    /// Row-major [texts.size(), n_classes]. Throws as Embedder::embed.
+    /// Logits, row-major [texts.size(), n_rows]; probabilities() makes probabilities of them without
+    /// embedding again. Throws as Embedder::embed.
+    std::vector<double> decision_function(const std::vector<std::string>& texts);
+
+    /// Probabilities, row-major [texts.size(), n_classes]. Throws as Embedder::embed.
     std::vector<double> predict_proba(const std::vector<std::string>& texts);
 
     /// The most probable label of each text; the first of equals.

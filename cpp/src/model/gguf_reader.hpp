@@ -144,8 +144,8 @@ std::vector<double> read_doubles(const File& file, std::string_view key);
 std::vector<std::byte> read_tensor_bytes(const File& file, std::string_view name,
                                          std::uint64_t max_bytes = kMaxTensorReadBytes);
 
-/// The data of a tensor of type F64 (F32, I32), which must have exactly the shape `dims` (fastest varying first)
-/// where that is given.
+/// The data of a tensor of type F64 (F32, I32), which must have exactly the shape `dims` (fastest varying
+/// first) where that is given.
 /// \throws ModelError naming found and expected type or shape.
 std::vector<double> read_tensor_f64(const File& file, std::string_view name,
                                     const std::vector<std::uint64_t>* dims = nullptr);
