@@ -18,7 +18,10 @@ from sklearn.pipeline import make_pipeline
 import fastplr
 from accuracy.draws import Draw, Task
 from accuracy.scores import calibration_error, coverage, scores_of
-from fastplr.representation import candidate_layers
+from accuracy.transforms import TRANSFORMED, TRANSFORMS, Transform
+from fastplr.calibration import log_prior_ratio, log_probabilities
+from fastplr.fitting import Among, FitSettings, fit_features
+from fastplr.representation import TrainingRows, candidate_layers
 
 __all__ = ["Contender", "contenders", "embed_all"]
 
@@ -42,6 +45,9 @@ def contenders(cache: str, n_threads: int) -> list[Contender]:
     for layer, pooling in fixed_representations():
         settings = {"layer": layer, "pooling": pooling}
         found.append(Contender(f"layer {layer}, {pooling}", lambda *of, s=settings: _ours(*of, cache, n_threads, **s)))
+    for name, transform in TRANSFORMS.items():
+        settings = {"name": name, "transform": transform}
+        found.append(Contender(name, lambda *of, s=settings: _transformed(*of, cache, n_threads, **s)))
     found.append(Contender("TF-IDF", _tfidf))
     found.append(Contender("MiniLM", lambda *of: _minilm(*of, cache, n_threads)))
     return found
@@ -75,21 +81,50 @@ def _ours(task: Task, drawn: Draw, seed: int, cache: str, n_threads: int, **sett
         warnings.simplefilter("ignore", fastplr.TruncationWarning)
         model.fit(drawn.texts, drawn.labels)
         probabilities = model.predict_proba(texts)
+        logits = model.decision_function(texts).reshape(len(texts), -1)
         classes = model.classes_.tolist()
         found: dict[str, Any] = scores_of(labels, [classes[k] for k in probabilities.argmax(axis=1)])
         codes = np.array([classes.index(label) for label in labels])
         shares = np.bincount(codes, minlength=len(classes)) / len(codes)
         found["calibration_error"] = calibration_error(probabilities, codes, 1.0 / shares[codes])
         if "layer" not in settings:
-            prior = dict(zip(classes, shares, strict=True))
-            told = fastplr.PLRClassifier(**{**model.get_params(), "class_prior": prior}).fit(drawn.texts, drawn.labels)
-            found["calibration_error_prior"] = calibration_error(told.predict_proba(texts), codes)
-            raw = fastplr.PLRClassifier(**{**model.get_params(), "calibrate": False}).fit(drawn.texts, drawn.labels)
-            found["calibration_error_raw"] = calibration_error(raw.predict_proba(texts), codes, 1.0 / shares[codes])
+            # class_prior and calibrate change nothing but this last step.
+            ratio = log_prior_ratio(shares, classes, np.full(len(classes), 1.0 / len(classes)))
+            told = np.exp(log_probabilities(logits, model.temperature_, ratio))
+            found["calibration_error_prior"] = calibration_error(told, codes)
+            raw = np.exp(log_probabilities(logits))
+            found["calibration_error_raw"] = calibration_error(raw, codes, 1.0 / shares[codes])
             found |= coverage(model.predict_set(texts, coverage=COVERAGE), labels)
             found["unfamiliar"] = float((model.familiarity(texts) < 0.05).mean())
     report = model.report_
     return found | {key: report[key] for key in ("layer", "pooling", "C", "temperature", "solve_seconds")}
+
+
+def _transformed(
+    task: Task, drawn: Draw, seed: int, cache: str, n_threads: int, name: str, transform: Transform
+) -> dict[str, Any]:
+    """One layer and pooling through a transform, then as everywhere: C by ten folds, all rows fitted."""
+    layer, pooling = TRANSFORMED
+    embedder = fastplr.Embedder(
+        MODEL, prompt=task.prompt, layer=layer, pooling=pooling, on_long="truncate", n_threads=n_threads, cache=cache,
+        progress=False,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastplr.TruncationWarning)
+        train, test = (embedder.embed(texts) for texts in (drawn.texts, [text for text, _ in task.test]))
+    started = time.perf_counter()
+    train, test = transform(train.astype(np.float64), test.astype(np.float64))
+    classes, codes = np.unique(drawn.labels, return_inverse=True)
+    weights = np.ones(len(codes))
+    rows = TrainingRows(codes.astype(np.int32), len(classes), weights, weights)
+    among = Among(np.arange(len(codes)), train[:, None, None], [layer], [pooling], ())
+    settings = FitSettings("auto", 20, 10, seed, speed=False, calibrate=True, n_threads=n_threads)
+    fit = fit_features(among, rows, settings, fallback=TRANSFORMED)
+    seconds = time.perf_counter() - started
+    logits = fit.solver.decision_function((test - fit.mean) / fit.scale).reshape(len(test), -1)
+    said = log_probabilities(logits).argmax(axis=1)
+    found: dict[str, Any] = scores_of([label for _, label in task.test], classes[said].tolist())
+    return found | {"layer": layer, "pooling": pooling, "C": float(fit.solver.C_), "solve_seconds": seconds}
 
 
 def _regression(labels: list[str], seed: int) -> LogisticRegressionCV:

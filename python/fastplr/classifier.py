@@ -19,11 +19,11 @@ from fastplr.calibration import class_shares, log_prior_ratio, log_probabilities
 from fastplr.conformal import label_sets, p_values
 from fastplr.embedder import Embedder, Layer
 from fastplr.errors import InputError
-from fastplr.familiarity import familiarity
-from fastplr.fitting import Fit, fit_rows
+from fastplr.familiarity import Familiarity
+from fastplr.fitting import Fit, FitSettings, fit_rows
 from fastplr.inputs import as_labels, as_texts, encode_labels
-from fastplr.logistic_regression import LogisticRegression
 from fastplr.prompt import Prompt
+from fastplr.report import Report, later_values
 from fastplr.representation import TrainingRows, candidate_layers
 from fastplr.solver_inputs import class_weights, is_number
 from fastplr.threads import default_threads
@@ -70,12 +70,10 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         C_: The penalty in use.
         temperature_: What logits are divided by for probabilities.
         log_prior_ratio_: What is then added to them: float64 ``(n_classes,)``, empty without `class_prior`.
-        choice_: How layer, pooling and penalty were chosen, a :class:`fastplr.representation.Choice`; None where there
-            was nothing to choose by, and after loading.
         coef_: float64 ``(1, n_embd)`` for two classes, else ``(n_classes, n_embd)``, for standardised features.
         intercept_: float64 ``(1,)`` or ``(n_classes,)``.
         embedder_: The :class:`fastplr.Embedder` in use.
-        report_: What was fitted, on what, and how well, as plain values.
+        report_: What was fitted, on what, and how well: a :class:`fastplr.report.Report`.
         model_name_: The model as it was named; a path in full.
         model_identity_: sha256 of the source model and what was made from it.
 
@@ -148,7 +146,6 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = as_labels(y, len(texts))
         classes, codes = encode_labels(labels, y)
         weights = self._checked_weights(sample_weight, len(texts))
-        solver = self._solver(classes)
         self._check_every_class_counts(classes, codes, weights)
         rows = self._training_rows(classes, codes, weights)
         shares = class_shares(codes, rows.fit_weights, len(classes))
@@ -167,10 +164,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return features
 
         started = time.perf_counter()
-        found = fit_rows(
-            embed, rows, solver, layers=layers, poolings=poolings, fallback=fallback, speed=bool(self.speed),
-            calibrate=bool(self.calibrate), n_threads=default_threads() if self.n_threads is None else self.n_threads,
-        )  # fmt: skip
+        settings = self._fit_settings()
+        found = fit_rows(embed, rows, settings, layers=layers, poolings=poolings, fallback=fallback)
         elapsed = time.perf_counter() - started
 
         resolved = embedder.resolve()
@@ -178,13 +173,14 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.embedder_ = embedder
         self.layer_, self.pooling_ = found.layer, found.pooling
         self.mean_, self.scale_ = found.mean, found.scale
+        solver = found.solver
         self.coef_, self.intercept_, self.C_ = solver.coef_, solver.intercept_, float(solver.C_)
         self.temperature_, self.log_prior_ratio_ = found.temperature, prior_ratio
-        self.choice_ = found.choice
         self.training_ = self._kept(found, rows)
+        self._familiarity: Familiarity | None = None
         self.model_identity_ = classifier_file.identity_of(resolved)
         self.model_name_ = classifier_file.named(embedder)
-        self.report_: dict[str, Any] = {
+        known = {
             "n_texts": len(texts),
             "classes": [
                 {"label": label, "count": int(count)}
@@ -192,17 +188,19 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ],
             "model": {"name": resolved.name, **self.model_identity_},
             "layer": found.layer,
+            "n_layers": embedder.n_layers,
             "pooling": found.pooling,
             "C": self.C_,
             "lambda": 1.0 / self.C_,
             "temperature": found.temperature,
-            "candidates": [] if found.choice is None else [asdict(one) for one in found.choice.candidates],
+            "candidates": [asdict(one) for one in found.among.candidates],
             "n_tokens": n_tokens,
             "embed_seconds": elapsed - found.solve_seconds,
             "solve_seconds": found.solve_seconds,
             "n_iter": int(np.max(solver.n_iter_)),
             "converged": bool(solver.converged_),
         }
+        self.report_ = Report(known, later_values(found, rows, settings, classes.tolist(), fallback))
         return self
 
     def _representations(self, embedder: Embedder) -> tuple[list[int], list[str], tuple[int, str]]:
@@ -228,11 +226,12 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _kept(self, found: Fit, rows: TrainingRows) -> dict[str, npt.NDArray[Any]] | None:
         if not self.keep_training:
             return None
-        n_outputs = rows.n_outputs
-        logits = np.full((len(rows), n_outputs), np.nan) if found.choice is None else found.choice.logits
         return {
-            "features": found.features, "codes": rows.codes, "weights": rows.fit_weights, "held_out_logits": logits,
-        }  # fmt: skip
+            "features": found.features,
+            "codes": rows.codes,
+            "weights": rows.fit_weights,
+            "held_out_logits": found.held_out_logits,
+        }
 
     def _embedder(self) -> Embedder:
         return Embedder(
@@ -246,10 +245,15 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             progress=self.progress,
         )
 
-    def _solver(self, classes: npt.NDArray[Any]) -> LogisticRegression:
-        self._weight_of_codes(classes)
-        return LogisticRegression(
-            self.C, Cs=self.Cs, cv=self.cv, random_state=self.random_state, n_threads=self.n_threads
+    def _fit_settings(self) -> FitSettings:
+        return FitSettings(
+            self.C,
+            self.Cs,
+            self.cv,
+            self.random_state,
+            speed=bool(self.speed),
+            calibrate=bool(self.calibrate),
+            n_threads=default_threads() if self.n_threads is None else self.n_threads,
         )
 
     def _weight_of_codes(self, classes: npt.NDArray[Any]) -> Any:
@@ -366,16 +370,18 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def familiarity(self, X: Iterable[str]) -> Floats:
         """How much each text is like the training texts: float64 ``(n_texts,)``, 0 to 1.
 
-        The share of the training texts that are no more like the other training texts than this one is like them
-        (:mod:`fastplr.familiarity`). Of texts drawn as the training texts were, a share of about 0.01 is below 0.01;
-        far more of those that are of another kind are, and their probabilities are not to be relied on.
+        The share of the training texts that are at least as far from the others as this one is
+        (:mod:`fastplr.familiarity`). Of texts drawn as the training texts were, one in twenty is below 0.05; of texts
+        of another kind far more are, and their probabilities are not to be relied on.
 
         Raises:
             InputError: The classifier was fitted without `keep_training`; and as :meth:`predict`.
         """
         features = self._features(X)
         kept = self._kept_training("familiarity")
-        return familiarity(features, kept["features"][kept["weights"] > 0], self.mean_, self.scale_)
+        if self._familiarity is None:
+            self._familiarity = Familiarity(kept["features"][kept["weights"] > 0], self.mean_, self.scale_)
+        return self._familiarity.p_values(features)
 
     def _kept_training(self, what: str) -> dict[str, npt.NDArray[Any]]:
         kept: dict[str, npt.NDArray[Any]] | None = self.training_

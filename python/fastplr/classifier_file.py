@@ -18,6 +18,7 @@ from fastplr.embedder import Embedder
 from fastplr.errors import ClassifierFileError, InputError, ModelError, ModelMismatch
 from fastplr.model_store import ResolvedModel
 from fastplr.prompt import Prompt
+from fastplr.report import Report
 
 if TYPE_CHECKING:
     from fastplr.classifier import PLRClassifier
@@ -187,7 +188,7 @@ def save(classifier: PLRClassifier, path: str | os.PathLike[str]) -> None:
     annotations = {
         "prompt": prompt.to_dict(),
         "parameters": _parameters_to(classifier),
-        "report": classifier.report_,
+        "report": classifier.report_.known(),
     }
     data = to_native(classifier) | {
         "labels": texts,
@@ -295,12 +296,12 @@ def load(
     classifier.mean_, classifier.scale_ = data["mean"], data["scale"]
     classifier.coef_, classifier.intercept_, classifier.C_ = data["coef"], data["intercept"], data["C"]
     classifier.temperature_, classifier.log_prior_ratio_ = data["temperature"], data["log_prior_ratio"]
-    classifier.training_, classifier.choice_ = data["training"], None
+    classifier.training_, classifier._familiarity = data["training"], None
     classifier.model_identity_ = identity
     # An allowed variant does not become the model that the classifier was trained on.
     is_trained_on = identity_of(resolved) == identity
     classifier.model_name_ = named(classifier.embedder_) if is_trained_on else data["model_name"]
-    classifier.report_ = annotations["report"]
+    classifier.report_ = Report(annotations["report"])
     classifier.allow_variant_ = allow_variant
     return classifier
 

@@ -1,241 +1,157 @@
-"""What a fit found out: an estimate that is honest about the choice, errors by class, doubtful rows, more labels."""
+"""What a fit found out: plain values by name, some of them computed when they are first asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.metrics import f1_score
-from sklearn.model_selection import StratifiedKFold
 
-from fastplr.calibration import log_probabilities
-from fastplr.representation import TrainingRows, held_out_logits
+from fastplr import report_page
+from fastplr.assessment import (
+    confusions,
+    disputed_rows,
+    estimate,
+    learning_curve,
+    nested_log_probabilities,
+    per_class,
+)
+from fastplr.errors import InputError
+from fastplr.fitting import Fit, FitSettings
+from fastplr.representation import TrainingRows
 
-__all__ = ["Report", "confusions", "disputed_rows", "estimate", "learning_curve", "per_class", "shuffled_folds"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int32]
+__all__ = ["Report", "later_values"]
 
-#: Folds of the honest estimate: in each the whole choice is made anew.
-N_OUTER_FOLDS = 5
-N_RESAMPLES = 1000
-#: A row is disputed where fits that had not seen it give its label at most this probability.
-DISPUTED = 0.2
-#: Shares of the rows that the learning curve is measured at, and how often.
-SHARES = (0.25, 0.5, 0.75, 1.0)
-N_REPEATS = 4
-MORE_LABELS = 50
+Later = tuple[tuple[str, ...], Callable[[], Mapping[str, Any]]]
+
+_HELD_OUT = ("estimate", "per_class", "confusions", "disputed")
 
 
 class Report(Mapping[str, Any]):
-    """Plain values by name; some are computed when they are first asked for.
+    """What a fit found out, as str, int, float, list and dict.
+
+    Known at once: ``n_texts``, ``classes`` (label and count), ``model``, ``layer``, ``n_layers``, ``pooling``, ``C``,
+    ``lambda``, ``temperature``, ``candidates`` (layers and poolings with their held-out log-loss over the penalties,
+    best first), ``n_tokens``, ``embed_seconds``, ``solve_seconds``, ``n_iter``, ``converged``. Computed when first
+    asked for:
+
+    - ``estimate``: scores to expect on new texts, with 95 % intervals, by nested cross-validation;
+    - ``per_class``: precision and recall with 95 % intervals, and F1, of each class, by the same held-out predictions;
+    - ``confusions``: which labels are taken for which, the most frequent first;
+    - ``disputed``: rows whose label the model disputes (row number from 0, label, its probability, what is predicted);
+    - ``learning_curve``: balanced accuracy by the number of rows, and what 50 more labels would bring.
+
+    Of more than 2,000 texts these look at 2,000. A file holds what was computed before it was saved.
 
     Args:
         known: Values.
-        later: Functions that compute others, by name; each may give several values.
+        later: Names, and the function that computes their values.
     """
 
-    def __init__(self, known: Mapping[str, Any], later: Mapping[str, Callable[[], Any]] | None = None) -> None:
+    def __init__(self, known: Mapping[str, Any], later: Sequence[Later] = ()) -> None:
         self._known = dict(known)
-        self._later = dict(later or {})
+        self._later = list(later)
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._later:
-            self._known[name] = self._later.pop(name)()
+        for one in self._later:
+            if name in one[0]:
+                self._known.update(one[1]())
+                self._later.remove(one)
+                break
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self._known, *self._later])
+        return iter([*self._known, *(name for names, _ in self._later for name in names)])
 
     def __len__(self) -> int:
-        return len(self._known) + len(self._later)
+        return len(list(iter(self)))
+
+    def __repr__(self) -> str:
+        missing = [name for names, _ in self._later for name in names]
+        return f"Report({self._known!r}, not computed so far: {', '.join(missing) or 'nothing'})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_known": self._known, "_later": []}
 
     def known(self) -> dict[str, Any]:
         """What was computed so far."""
         return dict(self._known)
 
-    def __repr__(self) -> str:
-        return f"Report({self._known!r}, on demand: {sorted(self._later)})"
+    def compute(self) -> dict[str, Any]:
+        """Everything, computed where it was not."""
+        return dict(self)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_known": dict(self), "_later": {}}
+    def format(self) -> str:
+        """A text of several lines for people. Computes what was not."""
+        return report_page.as_text(self.compute())
+
+    def to_html(self, texts: Sequence[str] | None = None) -> str:
+        """A page for people, in one file without scripts; with the pictures where matplotlib is installed.
+
+        Args:
+            texts: The training texts, in their order, to be shown beside disputed labels.
+
+        Raises:
+            InputError: There are fewer or more of them than training rows.
+        """
+        n_texts = self["n_texts"]
+        if texts is not None and len(texts) != n_texts:
+            raise InputError(f"there are {len(texts)} texts: expected the {n_texts} training texts")
+        return report_page.as_html(self.compute(), texts)
+
+    def plot(self) -> Figure:
+        """The held-out log-loss over penalties and layers, and the learning curve.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        return report_page.picture(self.compute())
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
 
-def shuffled_folds(codes: Codes, n_folds: int, seed: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Stratified folds, as many as the smallest class of two rows or more allows; rows of a class with one are in no
-    test part.
-    """
-    counts = np.bincount(codes)
-    rows = np.flatnonzero(counts[codes] >= 2)
-    n_folds = int(min(n_folds, counts[counts >= 2].min()))
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    everything = np.arange(len(codes))
-    tests = [rows[test] for _, test in splitter.split(rows, codes[rows])]
-    return [(np.setdiff1d(everything, test), test) for test in tests]
-
-
-def estimate(log_p: Floats, codes: Codes, weights: Floats) -> dict[str, Any]:
-    """Scores of held-out rows, each with the 2.5 and 97.5 % quantiles of 1,000 resamples of the rows of each class.
+def later_values(
+    fit: Fit, rows: TrainingRows, settings: FitSettings, labels: list[Any], fallback: tuple[int, str]
+) -> list[Later]:
+    """What a report computes on demand.
 
     Args:
-        log_p: Log-probabilities ``(n_rows, n_classes)`` by fits that had not seen the rows.
-        codes: Their classes ``(n_rows,)``.
-        weights: ``(n_rows,)``.
+        fit: The fit.
+        rows: All training rows.
+        settings: As they were for the fit.
+        labels: Of the classes.
+        fallback: As in :func:`fastplr.fitting.fit_features`.
     """
-    n_classes = log_p.shape[1]
-    predicted = log_p.argmax(axis=1)
-    losses = -log_p[np.arange(len(codes)), codes]
-
-    def scores(rows: npt.NDArray[Any]) -> list[float]:
-        own, said, w = codes[rows], predicted[rows], weights[rows]
-        right = np.bincount(own, weights=w * (own == said), minlength=n_classes)
-        totals = np.bincount(own, weights=w, minlength=n_classes)
-        there = totals > 0
-        f1 = f1_score(own, said, average="macro", sample_weight=w, zero_division=0.0)
-        return [
-            float((right[there] / totals[there]).mean()),
-            float(f1),
-            float(right.sum() / totals.sum()),
-            float(np.average(losses[rows], weights=w)),
-        ]
-
-    rng = np.random.default_rng(0)
-    by_class = [np.flatnonzero(codes == k) for k in range(n_classes)]
-    resampled = np.array(
-        [
-            scores(np.concatenate([rng.choice(rows, len(rows)) for rows in by_class if len(rows)]))
-            for _ in range(N_RESAMPLES)
-        ]
-    )
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
-    names = ("balanced_accuracy", "macro_f1", "accuracy", "log_loss")
-    values = scores(np.arange(len(codes)))
-    return {name: {"value": values[i], "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(names)}
-
-
-def per_class(predicted: Codes, codes: Codes, labels: list[Any]) -> list[dict[str, Any]]:
-    """Precision and recall of each class with 95 % intervals (Wilson, JASA 22 (1927) 209), F1 and number of rows."""
-    found = []
-    for k, label in enumerate(labels):
-        right = int(((predicted == k) & (codes == k)).sum())
-        n_own, n_said = int((codes == k).sum()), int((predicted == k).sum())
-        found.append(
-            {
-                "label": label,
-                "n_rows": n_own,
-                "precision": _share(right, n_said),
-                "recall": _share(right, n_own),
-                "f1": 2 * right / (n_own + n_said) if n_own + n_said else 0.0,
-            }
-        )
-    return found
-
-
-def _share(n_right: int, n: int) -> dict[str, float | None]:
-    if n == 0:
-        return {"value": None, "low": 0.0, "high": 1.0}
-    z = 1.959964
-    p = n_right / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return {"value": p, "low": float(centre - half), "high": float(centre + half)}
-
-
-def confusions(predicted: Codes, codes: Codes, labels: list[Any]) -> list[dict[str, Any]]:
-    """Pairs of true and predicted label that are not the same, the most frequent first."""
-    pairs, counts = np.unique(np.column_stack([codes, predicted]), axis=0, return_counts=True)
-    wrong = [(int(n), int(a), int(b)) for (a, b), n in zip(pairs, counts, strict=True) if a != b]
+    if not fit.among.candidates:
+        return []  # no fold was possible
+    some = rows.take(fit.among.rows)
     return [
-        {"true": labels[a], "predicted": labels[b], "n_rows": n}
-        for n, a, b in sorted(wrong, key=lambda one: (-one[0], one[1], one[2]))
+        (_HELD_OUT, partial(_held_out, fit, some, settings, labels, fallback)),
+        (("learning_curve",), partial(_learning_curve, fit, some, settings)),
     ]
 
 
-def disputed_rows(log_p: Floats, codes: Codes, rows: npt.NDArray[Any], labels: list[Any]) -> list[dict[str, Any]]:
-    """Rows to whose label fits that had not seen them give a probability of at most 0.2, the least first."""
-    own = np.exp(log_p[np.arange(len(codes)), codes])
-    return [
-        {
-            "row": int(rows[i]),
-            "label": labels[codes[i]],
-            "probability": float(own[i]),
-            "predicted": labels[int(log_p[i].argmax())],
-        }
-        for i in np.argsort(own, kind="stable")
-        if own[i] <= DISPUTED
-    ]
-
-
-def learning_curve(
-    features: npt.NDArray[Any], rows: TrainingRows, C: float, *, seed: int, n_threads: int
+def _held_out(
+    fit: Fit, rows: TrainingRows, settings: FitSettings, labels: list[Any], fallback: tuple[int, str]
 ) -> dict[str, Any]:
-    """Balanced accuracy of held-out rows by the number of rows trained on, and what 50 more labels would bring.
-
-    Measured at a quarter, half, three quarters and all of what five folds leave, four times, with the chosen layer,
-    pooling and penalty. The error is taken for a + b / sqrt(n) with b >= 0 (an inverse power law: Figueroa et al., BMC
-    Medical Informatics and Decision Making 12:8 (2012)); the interval is of the spread of the repetitions.
-    """
-    rng = np.random.default_rng(seed)
-    sizes: list[list[float]] = [[] for _ in SHARES]
-    errors: list[list[float]] = [[] for _ in SHARES]
-    for repeat in range(N_REPEATS):
-        folds = shuffled_folds(rows.codes, N_OUTER_FOLDS, seed + repeat)
-        for at, share in enumerate(SHARES):
-            smaller = [(_share_of_each(train, rows.codes, share, rng), test) for train, test in folds]
-            logits = held_out_logits(features, rows, np.array([C]), smaller, n_threads=n_threads)[0]
-            scored = np.flatnonzero(~np.isnan(logits[:, 0]))
-            predicted = log_probabilities(logits[scored]).argmax(axis=1)
-            own = rows.codes[scored]
-            recalls = [(predicted[own == k] == k).mean() for k in np.unique(own)]
-            sizes[at].append(float(np.mean([len(train) for train, _ in smaller])))
-            errors[at].append(1.0 - float(np.mean(recalls)))
-    n = np.array([np.mean(one) for one in sizes])
-    points = [
-        {
-            "n_rows": float(n[at]),
-            "balanced_accuracy": 1.0 - float(np.mean(errors[at])),
-            "deviation": _deviation(errors[at]),
-        }
-        for at in range(len(SHARES))
-    ]
-    projected = [_projection(n, [one[repeat] for one in errors], len(rows)) for repeat in range(N_REPEATS)]
-    now, more = np.mean(projected, axis=0)
-    gain = np.array([before - after for before, after in projected])
-    half = 2.0 * gain.std(ddof=1) / np.sqrt(N_REPEATS)
-    return {
-        "points": points,
-        "n_more": MORE_LABELS,
-        "now": 1.0 - float(now),
-        "with_more": 1.0 - float(more),
-        "gain": {
-            "value": float(gain.mean()),
-            "low": max(0.0, float(gain.mean() - half)),
-            "high": float(gain.mean() + half),
-        },
-    }
+    log_p = nested_log_probabilities(fit.among, rows, settings, fallback)
+    scored = np.flatnonzero(~np.isnan(log_p[:, 0]))
+    log_p, codes = log_p[scored], rows.codes[scored]
+    predicted = log_p.argmax(axis=1).astype(np.int32)
+    found = (
+        estimate(log_p, codes, rows.score_weights[scored]),
+        per_class(predicted, codes, labels),
+        confusions(predicted, codes, labels),
+        disputed_rows(log_p, codes, fit.among.rows[scored], labels),
+    )
+    return dict(zip(_HELD_OUT, found, strict=True))
 
 
-def _deviation(values: list[float]) -> float:
-    return float(np.std(values, ddof=1))
-
-
-def _projection(n: Floats, errors: list[float], n_rows: int) -> tuple[float, float]:
-    """Errors with all rows and with 50 more, by the line through errors over 1 / sqrt(n)."""
-    x = 1.0 / np.sqrt(n)
-    slope = max(0.0, float(np.polyfit(x, errors, 1)[0]))
-    level = float(np.mean(errors) - slope * x.mean())
-    return max(0.0, level + slope / np.sqrt(n_rows)), max(0.0, level + slope / np.sqrt(n_rows + MORE_LABELS))
-
-
-def _share_of_each(
-    train: npt.NDArray[np.int64], codes: Codes, share: float, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    if share == 1.0:
-        return train
-    taken = []
-    for k in np.unique(codes[train]):
-        own = train[codes[train] == k]
-        taken.append(rng.choice(own, max(1, round(share * len(own))), replace=False))
-    return np.sort(np.concatenate(taken))
+def _learning_curve(fit: Fit, rows: TrainingRows, settings: FitSettings) -> dict[str, Any]:
+    features = fit.features[fit.among.rows]
+    return {"learning_curve": learning_curve(features, rows, fit.solver.C_, seed=0, n_threads=settings.n_threads)}

@@ -73,6 +73,8 @@ class Candidate:
         log_loss: Mean log-loss of held-out rows there.
         standard_error: Of that mean, over rows.
         confirmed: Whether by folds; else by approximate leave-one-out.
+        Cs: The penalties that were tried, ascending.
+        curve: Mean log-loss of held-out rows at each of them.
     """
 
     layer: int
@@ -81,6 +83,8 @@ class Candidate:
     log_loss: float
     standard_error: float
     confirmed: bool
+    Cs: tuple[float, ...]
+    curve: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,19 +94,13 @@ class Choice:
     Attributes:
         layer, pooling, C: The choice.
         logits: Held-out logits of every row at the choice, ``(n_rows, n_outputs)``; NaN for a row that no fold scores.
-        Cs: The penalties that the folds tried, ascending: those around the best.
-        log_loss: Mean held-out log-loss at each of them, ``(n_Cs,)``, for the chosen layer and pooling.
-        standard_error: Of these means, over rows.
-        candidates: All layers and poolings, best first.
+        candidates: All layers and poolings, best first; the first is the choice.
     """
 
     layer: int
     pooling: str
     C: float
     logits: Floats
-    Cs: Floats
-    log_loss: Floats
-    standard_error: Floats
     candidates: tuple[Candidate, ...]
 
 
@@ -230,17 +228,9 @@ def choose(
     confirmed = [candidate for _, candidate in found]
     known = {(candidate.layer, candidate.pooling) for candidate in confirmed}
     rest = [candidate for candidate in screened if (candidate.layer, candidate.pooling) not in known]
-    mean, error = _mean_and_error(curve.losses, curve.weights)
-    return Choice(
-        best.layer,
-        best.pooling,
-        best.C,
-        curve.logits[int(np.flatnonzero(curve.Cs == best.C)[0])],
-        curve.Cs,
-        mean,
-        error,
-        (*confirmed, *sorted(rest, key=lambda candidate: candidate.log_loss)),
-    )
+    logits = curve.logits[int(np.flatnonzero(curve.Cs == best.C)[0])]
+    rest.sort(key=lambda candidate: candidate.log_loss)
+    return Choice(best.layer, best.pooling, best.C, logits, (*confirmed, *rest))
 
 
 def _screen(
@@ -339,7 +329,8 @@ def _mean_and_error(losses: Floats, weights: Floats) -> tuple[Floats, Floats]:
 def _candidate(name: tuple[int, str], Cs: Floats, losses: Floats, weights: Floats, confirmed: bool) -> Candidate:
     mean, error = _mean_and_error(losses, weights)
     at = int(np.flatnonzero(mean <= mean.min() + 1e-12 * abs(mean.min()))[0])
-    return Candidate(*name, float(Cs[at]), float(mean[at]), float(error[at]), confirmed)
+    curve = tuple(mean.tolist())
+    return Candidate(*name, float(Cs[at]), curve[at], float(error[at]), confirmed, tuple(Cs.tolist()), curve)
 
 
 def _map(function: Callable[[Any], T], items: Iterable[Any], n_threads: int) -> list[T]:
