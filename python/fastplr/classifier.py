@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -193,7 +192,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "C": self.C_,
             "lambda": 1.0 / self.C_,
             "temperature": found.temperature,
-            "candidates": [asdict(one) for one in found.among.candidates],
+            "n_folds": found.n_folds,
+            "candidates": [one.to_dict() for one in found.among.candidates],
             "n_tokens": n_tokens,
             "embed_seconds": elapsed - found.solve_seconds,
             "solve_seconds": found.solve_seconds,
@@ -323,7 +323,9 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Iterable[str]) -> Floats:
         """Probabilities in the order of `classes_`: float64 ``(n_texts, n_classes)``. Raises as above."""
-        features = self._features(X)
+        return self._probabilities(self._features(X))
+
+    def _probabilities(self, features: Features) -> Floats:
         return _core.predict_proba(classifier_file.to_native(self), features)
 
     def predict(self, X: Iterable[str]) -> npt.NDArray[Any]:
@@ -377,7 +379,10 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError: The classifier was fitted without `keep_training`; and as :meth:`predict`.
         """
-        features = self._features(X)
+        self._kept_training("familiarity")
+        return self._familiarities(self._features(X))
+
+    def _familiarities(self, features: Features) -> Floats:
         kept = self._kept_training("familiarity")
         if self._familiarity is None:
             self._familiarity = Familiarity(kept["features"][kept["weights"] > 0], self.mean_, self.scale_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastplr.calibration import fit_temperature
-from fastplr.folds import make_folds
+from fastplr.folds import Folds, make_folds
 from fastplr.logistic_regression import LogisticRegression
 from fastplr.representation import Candidate, Choice, TrainingRows, choose, standardised
 from fastplr.solver_inputs import checked_C, checked_Cs
@@ -76,6 +77,7 @@ class Fit:
         features: Of the training rows, ``(n_rows, n_features)``, as they were embedded.
         mean, scale: What standardises them.
         solver: The fitted regression on standardised features.
+        n_folds: Number of folds of the choice and the calibration; 0 where there were none.
         among: What layer and pooling were chosen among.
         held_out_logits: Of every row by a fit that had not seen it, ``(n_rows, n_outputs)``; NaN where there is none.
         temperature: See :func:`fastplr.calibration.fit_temperature`.
@@ -88,6 +90,7 @@ class Fit:
     mean: Floats
     scale: Floats
     solver: LogisticRegression
+    n_folds: int
     among: Among
     held_out_logits: Floats
     temperature: float
@@ -152,11 +155,15 @@ def fit_features(among: Among, rows: TrainingRows, settings: FitSettings, *, fal
     features, layers, poolings = _without_repetition(among)
     n_places = len(layers) * len(poolings)
     choice: Choice | None = None
+    folds: Folds = []
     if C is None or n_places > 1 or settings.calibrate:
-        folds = make_folds(
-            settings.cv, rows.codes, rows.fit_weights, n_classes=rows.n_classes,
-            features=features.reshape(len(rows), -1), random_state=settings.random_state,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            if C is not None and n_places == 1:  # nobody asked for folds: they only calibrate
+                warnings.simplefilter("ignore", UserWarning)
+            folds = make_folds(
+                settings.cv, rows.codes, rows.fit_weights, n_classes=rows.n_classes,
+                features=features.reshape(len(rows), -1), random_state=settings.random_state,
+            )  # fmt: skip
         if folds:
             choice = choose(
                 features, rows, layers=layers, poolings=poolings, Cs=Cs, folds=folds, speed=settings.speed,
@@ -176,7 +183,7 @@ def fit_features(among: Among, rows: TrainingRows, settings: FitSettings, *, fal
         C = 1.0 if C is None else C
         logits = np.full((len(rows), rows.n_outputs), np.nan)
     own = np.ascontiguousarray(features[:, layers.index(layer), poolings.index(pooling)])
-    x, mean, scale = standardised(own, rows.fit_weights)
+    x, mean, scale = standardised(own, rows.score_weights)
     solver = LogisticRegression(C, n_threads=settings.n_threads)
     solver.fit(x, rows.codes, sample_weight=rows.fit_weights)
     temperature = 1.0
@@ -185,7 +192,7 @@ def fit_features(among: Among, rows: TrainingRows, settings: FitSettings, *, fal
         temperature = fit_temperature(logits[scored], rows.codes[scored], rows.fit_weights[scored])
     among = Among(among.rows, features, layers, poolings, () if choice is None else choice.candidates)
     seconds = time.perf_counter() - started
-    return Fit(layer, pooling, own, mean, scale, solver, among, logits, temperature, seconds)
+    return Fit(layer, pooling, own, mean, scale, solver, len(folds), among, logits, temperature, seconds)
 
 
 def _without_repetition(among: Among) -> tuple[Features, list[int], list[str]]:

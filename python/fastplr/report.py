@@ -35,9 +35,9 @@ class Report(Mapping[str, Any]):
     """What a fit found out, as str, int, float, list and dict.
 
     Known at once: ``n_texts``, ``classes`` (label and count), ``model``, ``layer``, ``n_layers``, ``pooling``, ``C``,
-    ``lambda``, ``temperature``, ``candidates`` (layers and poolings with their held-out log-loss over the penalties,
-    best first), ``n_tokens``, ``embed_seconds``, ``solve_seconds``, ``n_iter``, ``converged``. Computed when first
-    asked for:
+    ``lambda``, ``temperature``, ``n_folds``, ``candidates`` (layers and poolings with their held-out log-loss over the
+    penalties, best first), ``n_tokens``, ``embed_seconds``, ``solve_seconds``, ``n_iter``, ``converged``. Computed when
+    first asked for:
 
     - ``estimate``: scores to expect on new texts, with 95 % intervals, by nested cross-validation;
     - ``per_class``: precision and recall with 95 % intervals, and F1, of each class, by the same held-out predictions;

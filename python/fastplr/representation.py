@@ -42,7 +42,7 @@ class TrainingRows:
         codes: Class numbers ``(n_rows,)``.
         n_classes: Number of classes.
         fit_weights: Weights in the fit, class weights included, ``(n_rows,)``.
-        score_weights: Weights in the log-loss, ``(n_rows,)``.
+        score_weights: Weights of the rows alone, in standardising and in scores, ``(n_rows,)``; 0 where the other is.
     """
 
     codes: npt.NDArray[np.int32]
@@ -85,6 +85,10 @@ class Candidate:
     confirmed: bool
     Cs: tuple[float, ...]
     curve: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As str, int, float, bool and list."""
+        return {**vars(self), "Cs": list(self.Cs), "curve": list(self.curve)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +158,7 @@ def held_out_logits(
     def compute(fold: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]) -> None:
         train, test = fold
         train = train[rows.fit_weights[train] > 0]
-        x, mean, scale = standardised(features[train], rows.fit_weights[train])
+        x, mean, scale = standardised(features[train], rows.score_weights[train])
         present, codes = np.unique(rows.codes[train], return_inverse=True)
         new = (np.asarray(features[test], dtype=np.float64) - mean) / scale
         if len(present) == 1:
@@ -251,7 +255,7 @@ def _screen(
     penalties = finite if len(finite) else np.ones(1)
 
     def screen(place: tuple[int, int]) -> Candidate:
-        x, _, _ = standardised(features[sample, place[0], place[1]], some.fit_weights)
+        x, _, _ = standardised(features[sample, place[0], place[1]], some.score_weights)
         losses = np.empty((0, len(scored)))
         for begin in range(0, len(penalties), SCREENED_AT_ONCE):
             losses = np.concatenate(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastplr.demo import load_demo
+
+#: Parameters of a classifier that has neither layer nor pooling to choose.
+NO_CHOICE: dict[str, Any] = {"layer": "middle", "pooling": "mean"}
 
 
 def train_and_test(n_classes: int = 2, n_train: int = 40, n_test: int = 12) -> tuple[list[str], list[str], list[str]]:

@@ -15,7 +15,7 @@ import pytest
 import fastplr
 from fastplr import ClassifierFileError, FastplrError, InputError, ModelError, PLRClassifier
 from fastplr.engine import clear_engines
-from labelled_texts import train_and_test
+from labelled_texts import NO_CHOICE, train_and_test
 from tiny_models import TinyModel
 
 TEXTS, LABELS, _ = train_and_test(2, n_train=12)
@@ -27,14 +27,14 @@ def fit(tiny_llama: TinyModel) -> Fit:
     """``fit(labels=..., ...)``: everything not given is good."""
 
     def fit_on_tiny(texts: Any = TEXTS, labels: Any = LABELS, **params: Any) -> PLRClassifier:
-        return fastplr.fit(texts, labels, **{"model": tiny_llama.path, "C": 1.0, **params})
+        return fastplr.fit(texts, labels, **{"model": tiny_llama.path, "C": 1.0, **NO_CHOICE, **params})
 
     return fit_on_tiny
 
 
 @pytest.fixture(scope="module")
 def fitted(tiny_llama: TinyModel) -> PLRClassifier:
-    return fastplr.fit(TEXTS, LABELS, model=tiny_llama.path, C=1.0)
+    return fastplr.fit(TEXTS, LABELS, model=tiny_llama.path, C=1.0, **NO_CHOICE)
 
 
 # -- labels --------------------------------------------------------------------------------------------------------
@@ -110,21 +110,21 @@ def test_texts_to_fit_and_to_predict(fit: Fit, fitted: PLRClassifier, texts: Any
 def test_fewer_rows_than_folds_uses_fewer_folds_with_a_warning(fit: Fit) -> None:
     with pytest.warns(UserWarning, match="cv=10 folds, but the smallest class .* has 6: 6 folds are used"):
         report = fit(C="auto").report_
-    assert report["cv"]["n_folds"] == 6
+    assert report["n_folds"] == 6
 
 
 def test_a_class_of_one_row_is_trained_on_and_never_scored(fit: Fit) -> None:
     with pytest.warns(UserWarning, match="1 of 3 classes have a single row, which no fold can score"):
         classifier = fit(labels=["rare", *LABELS[1:]], C="auto", cv=2)
     assert classifier.predict(TEXTS[:1]).shape == (1,)
-    assert classifier.report_["cv"]["n_folds"] == 2
+    assert classifier.report_["n_folds"] == 2
 
 
 def test_no_choice_of_C_where_nothing_can_be_left_out(fit: Fit) -> None:
-    with pytest.warns(UserWarning, match="needs two classes with two rows each .* C=1.0 is used"):
+    with pytest.warns(UserWarning, match="no two classes with two rows each .* C=1.0"):
         classifier = fit(TEXTS[:2], ["a", "b"], C="auto")
     assert classifier.C_ == 1.0
-    assert classifier.report_["cv"] is None
+    assert classifier.report_["n_folds"] == 0
 
 
 # -- weights -------------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_class_weight(fit: Fit, class_weight: Any, message: str) -> None:
         ({"n_threads": "all"}, "n_threads is 'all'"),
         ({"prompt": 3}, "prompt is 3 of type int"),
         ({"prompt": "a\0b"}, "NUL|x00"),
-        ({"penalty": "l1"}, "unknown parameter 'penalty': expected some of C, Cs, cache, class_weight"),
+        ({"penalty": "l1"}, "unknown parameter 'penalty': expected some of C, Cs, cache, calibrate, class_prior"),
     ],
     ids=str,
 )
@@ -261,7 +261,7 @@ def test_files_that_are_no_classifier(tmp_path: Path) -> None:
 def test_a_model_that_is_gone_when_predicting(tiny_llama: TinyModel, tmp_path: Path) -> None:
     model = tmp_path / "m.gguf"
     model.write_bytes(tiny_llama.path.read_bytes())
-    classifier = fastplr.fit(TEXTS, LABELS, model=model, C=1.0)
+    classifier = fastplr.fit(TEXTS, LABELS, model=model, C=1.0, **NO_CHOICE)
     clear_engines()
     model.unlink()
     with pytest.raises(ModelError, match="no such file"):

@@ -14,7 +14,7 @@ import pytest
 import fastplr
 from fastplr import InputError, PLRClassifier
 from fastplr.inputs import encode_labels
-from labelled_texts import train_and_test
+from labelled_texts import NO_CHOICE, train_and_test
 from tiny_models import TinyModel
 
 Fit = Callable[..., PLRClassifier]
@@ -25,7 +25,7 @@ def fit(tiny_llama: TinyModel) -> Fit:
     """``fit(texts, labels, ...)`` on the tiny model, with C=0.05 unless told otherwise."""
 
     def fit_on_tiny(texts: Iterable[str], labels: Iterable[Hashable], **params: Any) -> PLRClassifier:
-        return fastplr.fit(texts, labels, **{"model": tiny_llama.path, "C": 0.05, **params})
+        return fastplr.fit(texts, labels, **{"model": tiny_llama.path, "C": 0.05, **NO_CHOICE, **params})
 
     return fit_on_tiny
 

@@ -12,7 +12,7 @@ import pytest
 
 import fastplr
 from fastplr import ClassifierFileError, InputError, ModelError, ModelMismatch, PLRClassifier, _core, model_store
-from labelled_texts import train_and_test
+from labelled_texts import NO_CHOICE, train_and_test
 from tiny_models import TinyModel, write_tiny_llama
 
 TRAIN, LABELS, TEST = train_and_test(3, n_train=24)
@@ -41,12 +41,12 @@ def variant(tiny_llama: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def classifier(tiny_llama: TinyModel) -> PLRClassifier:
-    return fastplr.fit(TRAIN, LABELS, model=tiny_llama.path, C=0.1)
+    return fastplr.fit(TRAIN, LABELS, model=tiny_llama.path, C=0.1, **NO_CHOICE)
 
 
 @pytest.fixture(scope="module")
 def variant_classifier(variant: Path) -> PLRClassifier:
-    return fastplr.fit(TRAIN, LABELS, model=variant, C=0.1)
+    return fastplr.fit(TRAIN, LABELS, model=variant, C=0.1, **NO_CHOICE)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_another_model_is_refused_with_both_named(saved: Path, tiny_llama: TinyM
 def test_another_model_in_the_old_place_is_refused(tiny_llama: TinyModel, other_model: Path, tmp_path: Path) -> None:
     model = tmp_path / "m.gguf"
     shutil.copy(tiny_llama.path, model)
-    classifier = fastplr.fit(TRAIN, LABELS, model=model, C=0.1)
+    classifier = fastplr.fit(TRAIN, LABELS, model=model, C=0.1, **NO_CHOICE)
     classifier.save(tmp_path / "c.plr")
     pickled = pickle.dumps(classifier)
     model.unlink()
@@ -144,7 +144,7 @@ def test_relative_model_paths_work_from_everywhere(
     (tmp_path / "there").mkdir()
     shutil.copy(tiny_llama.path, tmp_path / "there" / "m.gguf")
     monkeypatch.chdir(tmp_path / "there")
-    classifier = fastplr.fit(TRAIN, LABELS, model="m.gguf", C=0.1)
+    classifier = fastplr.fit(TRAIN, LABELS, model="m.gguf", C=0.1, **NO_CHOICE)
     classifier.save("c.plr")
     assert fastplr.classifier_file_info("c.plr")["model"]["name"] == str(tmp_path / "there" / "m.gguf")
     expected = classifier.predict_proba(TEST)
@@ -155,7 +155,7 @@ def test_relative_model_paths_work_from_everywhere(
 def test_a_moved_model_can_be_named(tiny_llama: TinyModel, tmp_path: Path) -> None:
     old, new = tmp_path / "old.gguf", tmp_path / "new.gguf"
     shutil.copy(tiny_llama.path, old)
-    classifier = fastplr.fit(TRAIN, LABELS, model=old, C=0.1)
+    classifier = fastplr.fit(TRAIN, LABELS, model=old, C=0.1, **NO_CHOICE)
     classifier.save(tmp_path / "c.plr")
     expected = classifier.predict_proba(TEST)
     old.rename(new)

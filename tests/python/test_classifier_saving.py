@@ -12,14 +12,14 @@ import pytest
 
 import fastplr
 from fastplr import ClassifierFileError, InputError, PLRClassifier
-from labelled_texts import train_and_test
+from labelled_texts import NO_CHOICE, train_and_test
 from tiny_models import TinyModel
 
 
 @pytest.fixture(scope="module")
 def classifier(tiny_llama: TinyModel) -> PLRClassifier:
     texts, labels, _ = train_and_test(3)
-    return fastplr.fit(texts, labels, model=tiny_llama.path, C=1.0)
+    return fastplr.fit(texts, labels, model=tiny_llama.path, C=1.0, **NO_CHOICE)
 
 
 @pytest.fixture

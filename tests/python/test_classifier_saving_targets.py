@@ -8,14 +8,14 @@ import pytest
 
 import fastplr
 from fastplr import _core
-from labelled_texts import train_and_test
+from labelled_texts import NO_CHOICE, train_and_test
 from tiny_models import TinyModel, write_tiny_llama
 
 
 @pytest.fixture
 def classifier(tiny_llama: TinyModel) -> fastplr.PLRClassifier:
     train, labels, _ = train_and_test(2)
-    return fastplr.fit(train, labels, model=tiny_llama.path, C=0.1)
+    return fastplr.fit(train, labels, model=tiny_llama.path, C=0.1, **NO_CHOICE)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX links and permissions")
@@ -36,7 +36,7 @@ def test_a_classifier_loaded_with_another_variant_still_names_its_own_model(tmp_
     source = write_tiny_llama(tmp_path / "source.gguf", tensor_type="F16").path
     variant = tmp_path / "variant.gguf"
     _core.quantize_file(str(source), str(variant), "Q8_0", 1)
-    trained = fastplr.fit(train, labels, model=source, C=0.1)
+    trained = fastplr.fit(train, labels, model=source, C=0.1, **NO_CHOICE)
     trained.save(tmp_path / "first.plr")
     with pytest.warns(UserWarning, match="another variant"):
         fastplr.load(tmp_path / "first.plr", model=variant, allow_variant=True).save(tmp_path / "second.plr")

@@ -13,7 +13,7 @@ import pytest
 import fastplr
 from fastplr import Prompt
 from fastplr.feature_cache import feature_cache
-from labelled_texts import train_and_test
+from labelled_texts import NO_CHOICE, train_and_test
 from tiny_models import TinyModel, write_tiny_llama
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def test_same_probabilities_as_python(
 ) -> None:
     train, labels, test = train_and_test(n_classes)
     test = [*test, "Ünïcödé 日本 🙂", "x"]
-    classifier = fastplr.fit(train, labels, model=tiny_llama.path, layer=layer, prompt=prompt, C=0.1)
+    classifier = fastplr.fit(train, labels, model=tiny_llama.path, layer=layer, pooling="mean", prompt=prompt, C=0.1)
     classifier.save(tmp_path / "c.plr")
     feature_cache.clear()
     expected = classifier.predict_proba(test)
@@ -70,7 +70,7 @@ def test_same_probabilities_as_python(
 
 def test_line_ends_and_long_texts(run: Run, tiny_llama: TinyModel, tmp_path: Path) -> None:
     train, labels, test = train_and_test()
-    classifier = fastplr.fit(train, labels, model=tiny_llama.path, C=0.1, on_long="truncate")
+    classifier = fastplr.fit(train, labels, model=tiny_llama.path, C=0.1, on_long="truncate", **NO_CHOICE)
     classifier.save(tmp_path / "c.plr")
     texts = [test[0], "very long " * 600]
     feature_cache.clear()
@@ -84,7 +84,7 @@ def test_line_ends_and_long_texts(run: Run, tiny_llama: TinyModel, tmp_path: Pat
 def test_errors_go_to_standard_error_with_status_1(run: Run, tiny_llama: TinyModel, tmp_path: Path) -> None:
     train, labels, test = train_and_test()
     saved = tmp_path / "c.plr"
-    fastplr.fit(train, labels, model=tiny_llama.path, C=0.1).save(saved)
+    fastplr.fit(train, labels, model=tiny_llama.path, C=0.1, **NO_CHOICE).save(saved)
     other = write_tiny_llama(tmp_path / "other.gguf", seed=1).path
     for arguments, texts, message in (
         ((), "", "usage: fastplr-predict CLASSIFIER MODEL"),

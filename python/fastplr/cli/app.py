@@ -22,6 +22,7 @@ from fastplr.cli.info import info
 from fastplr.cli.models import models
 from fastplr.cli.options import debug_option, keeps_nothing, wants_traceback
 from fastplr.cli.predict import predict
+from fastplr.cli.report import report
 from fastplr.cli.wording import in_options
 from fastplr.errors import CacheWarning, FastplrError, NotConverged, TruncationWarning
 
@@ -53,10 +54,11 @@ def cli() -> None:
     fastplr demo
     fastplr fit train.csv --text text --label label -o reviews.plr
     fastplr predict reviews.plr new.csv --text text -o labelled.csv
+    fastplr report reviews.plr -o report.html
     """
 
 
-for _command in (fit, predict, embed, models, info, convert, cache, demo):
+for _command in (fit, predict, report, embed, models, info, convert, cache, demo):
     cli.add_command(_command)
 
 

@@ -15,6 +15,7 @@ from fastplr.cli.options import (
     model_option,
     on_long_option,
     parse_penalty,
+    parse_shares,
     prompt_of,
     prompt_options,
     quiet_option,
@@ -22,7 +23,7 @@ from fastplr.cli.options import (
     table_options,
     threads_option,
 )
-from fastplr.cli.output import format_bytes, format_cross_validation, print_json, print_pairs
+from fastplr.cli.output import format_bytes, format_estimate, print_json, print_pairs
 from fastplr.cli.wording import rows_named
 
 
@@ -47,7 +48,16 @@ from fastplr.cli.wording import rows_named
     show_default=True,
     help="Inverse penalty: small is simple; inf is no penalty; auto is by cross-validation.",
 )
+@click.option("--speed", is_flag=True, help="Prefer the shallowest layer that is about as good as the best.")
 @click.option("--class-weight", type=click.Choice(["balanced"]), help="Let rare classes count as much as others.")
+@click.option(
+    "--class-prior", metavar="LABEL=SHARE", multiple=True, callback=parse_shares,
+    help="Share of a label where predictions will be made, if not that of the table; one for each label.",
+)  # fmt: skip
+@click.option(
+    "--report/--no-report", "with_report", default=True, show_default=True,
+    help="Estimate how good the classifier is on new texts, for 'fastplr report'.",
+)  # fmt: skip
 @on_long_option
 @threads_option
 @cache_option(True)
@@ -68,7 +78,10 @@ def fit(
     layer: int | str,
     pooling: str,
     C: float | str,
+    speed: bool,
     class_weight: str | None,
+    class_prior: dict[Any, float] | None,
+    with_report: bool,
     on_long: str,
     threads: int | None,
     cache: bool,
@@ -91,22 +104,31 @@ def fit(
     check_output(output, inputs=(table, model), devices=False)
     rows = read_table(table, [text_column, label_column], format=table_format, delimiter=delimiter)
     with rows_named(rows):
+        labels = rows.labels(label_column)
+        if class_prior is not None:  # the labels of some tables are no text
+            as_written = {str(label): label for label in labels}
+            class_prior = {as_written.get(name, name): share for name, share in class_prior.items()}
         classifier = fastplr.fit(
             rows.texts(text_column),
-            rows.labels(label_column),
+            labels,
             model=model,
             prompt=prompt,
             layer=layer,
             pooling=pooling,
             C=C,
+            speed=speed,
             class_weight=class_weight,
+            class_prior=class_prior,
             on_long=on_long,
             n_threads=threads,
             cache=cache,
             progress=False if quiet else None,
         )
     classifier.save(output)
-    report = classifier.report_
+    if with_report:
+        classifier.report_.compute()
+        classifier.save(output)
+    report = classifier.report_.known()
     if as_json:
         print_json({**report, "file": output, "file_bytes": os.path.getsize(output)})  # noqa: PTH202
     elif not quiet:
@@ -115,18 +137,20 @@ def fit(
 
 def _summary(report: dict[str, Any], output: str) -> list[tuple[str, str]]:
     classes = ", ".join(f"{entry['label']} {entry['count']}" for entry in report["classes"])
-    penalty = f"{report['C']:.4g}"
-    if report["cv"]:
-        penalty += f", by {format_cross_validation(report['cv'])}"
+    representation = f"{report['model']['name']}, layer {report['layer']}, {report['pooling']} pooling"
+    if len(report["candidates"]) > 1:
+        representation += f": the best of {len(report['candidates'])} by held-out log-loss"
+    penalty = f"{report['C']:.4g}" + (f", by {report['n_folds']} folds" if report["candidates"] else "")
     solving = f"{report['solve_seconds']:.2f} s" + ("" if report["converged"] else " (not converged)")
     embedding = f"{report['embed_seconds']:.1f} s for {report['n_tokens']:,} tokens"
     if report["n_tokens"] == 0:
         embedding = f"{report['embed_seconds']:.1f} s: all known from an earlier run"
     return [
         ("texts", f"{report['n_texts']} in {len(report['classes'])} classes: {classes}"),
-        ("model", f"{report['model']['name']}, layer {report['layer']}, {report['pooling']} pooling"),
+        ("model", representation),
         ("C", penalty),
         ("embedding", embedding),
         ("solving", solving),
+        *([("estimate", format_estimate(report["estimate"]))] if "estimate" in report else []),
         ("saved", f"{output} ({format_bytes(os.path.getsize(output))})"),  # noqa: PTH202
     ]

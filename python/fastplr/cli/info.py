@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fastplr.cli.options import debug_option, json_option
-from fastplr.cli.output import format_cross_validation, format_numbers, print_json, print_pairs
+from fastplr.cli.output import format_estimate, format_numbers, print_json, print_pairs
 
 _CLASSIFIER_ARCHITECTURE = b"fastplr-classifier"
 
@@ -70,6 +70,13 @@ def _classifier_lines(info: dict[str, Any]) -> list[tuple[str, str]]:
         ("prompt", f"{prompt['prefix']!r} + text + {prompt['suffix']!r}"),
         ("long texts", f"on-long {info['on_long']}"),
         ("C", f"{info['C']:.6g}"),
+        ("temperature", f"{info['temperature']:.4g}"),
+        *(
+            [("class prior", f"log ratios {format_numbers(info['log_prior_ratio'])}")]
+            if info["log_prior_ratio"]
+            else []
+        ),
+        ("training kept", f"{info['n_training_rows']} rows" if info["n_training_rows"] else "no"),
         ("scaler", f"mean {format_numbers(info['mean'])}, scale {format_numbers(info['scale'])}"),
         ("coefficients", f"{len(norms)} x {info['n_features']}, norm {format_numbers(norms)}"),
         ("intercept", format_numbers(info["intercept"])),
@@ -80,6 +87,6 @@ def _classifier_lines(info: dict[str, Any]) -> list[tuple[str, str]]:
     if report:
         counts = ", ".join(f"{entry['label']!r} {entry['count']}" for entry in report["classes"])
         lines.append(("fitted on", f"{report['n_texts']} texts: {counts}"))
-        if report.get("cv"):
-            lines.append(("held out", format_cross_validation(report["cv"])))
+        if report.get("estimate"):
+            lines.append(("estimate", format_estimate(report["estimate"])))
     return lines

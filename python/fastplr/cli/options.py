@@ -82,6 +82,22 @@ def parse_penalty(context: click.Context, parameter: click.Parameter, value: str
     return number
 
 
+def parse_shares(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float] | None:
+    """``("spam=0.1", "ham=0.9")`` as a mapping, None where there is nothing."""
+    found: dict[str, float] = {}
+    for value in values:
+        label, separator, share = value.rpartition("=")
+        try:
+            found[label] = float(share)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise click.BadParameter(f"{value!r}: expected LABEL=SHARE, such as spam=0.1")
+    return found or None
+
+
 def _all_of(*options: Callable[[F], F]) -> Callable[[F], F]:
     """One decorator for several, shown by ``--help`` in this order."""
 

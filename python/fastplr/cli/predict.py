@@ -70,8 +70,10 @@ def predict(
 ) -> None:
     """Predict the labels of a table of texts with a fitted classifier.
 
-    The output has one row a text, in the order of the input, and the columns text, label (the predicted one)
-    and p_LABEL, the probability of each label (p_1 and p_'1' where labels differ only in being a number or text).
+    The output has one row a text, in the order of the input, and the columns text, label (the predicted one),
+    p_LABEL, the probability of each label (p_1 and p_'1' where labels differ only in being a number or text), and
+    familiarity: the share of the training texts that are at least as unlike the others as this text is. Below 0.05
+    the text may be of another kind, whose probabilities are not to be relied on.
     A kept column whose name is one of these is called input_NAME.
     """
     import fastplr
@@ -92,12 +94,15 @@ def predict(
         fitted.embedder_.set_params(on_long=on_long)
 
     with rows_named(rows):
-        probabilities = fitted.predict_proba(texts)
+        features = fitted._features(texts)
+    probabilities = fitted._probabilities(features)
     labels = [fitted.classes_[k] for k in probabilities.argmax(axis=1)]
     predicted: dict[str, Column] = {"text": texts, "label": labels}
     for k, name in enumerate(_probability_columns(fitted.classes_.tolist())):
         # Six digits are more than a probability fitted on some hundred rows has.
         predicted[name] = [float(f"{p:.6g}") for p in probabilities[:, k]]
+    if fitted.training_ is not None:
+        predicted["familiarity"] = [float(f"{share:.3g}") for share in fitted._familiarities(features)]
     kept: dict[str, Column] = {}
     for name in dict.fromkeys(kept_columns):
         free_name = name
