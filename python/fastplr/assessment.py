@@ -195,6 +195,8 @@ def learning_curve(
     pooling and penalty. The error is taken for a + b / sqrt(n) with b >= 0 (an inverse power law: Figueroa et al., BMC
     Medical Informatics and Decision Making 12:8 (2012)); the interval is of the spread of the repetitions.
     """
+    positive = np.flatnonzero(rows.fit_weights > 0)
+    features, rows = features[positive], rows.take(positive)
     rng = np.random.default_rng(seed)
     sizes: list[list[float]] = [[] for _ in SHARES]
     errors: list[list[float]] = [[] for _ in SHARES]
@@ -240,11 +242,13 @@ def _deviation(values: list[float]) -> float:
 
 
 def _projection(n: Floats, errors: list[float], n_rows: int) -> tuple[float, float]:
-    """Errors with all rows and with 50 more, by the line through errors over 1 / sqrt(n)."""
+    """Errors with all rows and with 50 more, from the last one on along the slope of errors over 1 / sqrt(n); points
+    count by their number of rows, since with few rows errors bend away from such a line.
+    """
     x = 1.0 / np.sqrt(n)
-    slope = max(0.0, float(np.polyfit(x, errors, 1)[0]))
-    level = float(np.mean(errors) - slope * x.mean())
-    return max(0.0, level + slope / np.sqrt(n_rows)), max(0.0, level + slope / np.sqrt(n_rows + MORE_LABELS))
+    slope = max(0.0, float(np.polyfit(x, errors, 1, w=n)[0]))
+    now, later = (errors[-1] + slope * (1.0 / np.sqrt(total) - x[-1]) for total in (n_rows, n_rows + MORE_LABELS))
+    return max(0.0, float(now)), max(0.0, float(later))
 
 
 def _share_of_each(

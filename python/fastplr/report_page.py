@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["as_html", "as_text", "picture"]
 
 Table = tuple[list[str], list[list[str]]]
+Section = tuple[str, str, Table | None]  # title, remark, table
 
 N_SHOWN = 10
 
@@ -40,7 +41,7 @@ def as_text(report: Mapping[str, Any]) -> str:
     parts = []
     for title, remark, table in _sections(report, None):
         lines = [title, *([f"  {remark}"] if remark else [])]
-        if table is not None:
+        if table is not None and table[1]:
             lines += [f"  {line}" for line in _aligned(table)]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -53,7 +54,7 @@ def as_html(report: Mapping[str, Any], texts: Sequence[str] | None) -> str:
         parts.append(f"<h2>{escape(title)}</h2>")
         if remark:
             parts.append(f"<p>{escape(remark)}</p>")
-        if table is not None:
+        if table is not None and table[1]:
             head, rows = table
             parts.append(f"<table>{_html_row('th', head)}{''.join(_html_row('td', row) for row in rows)}</table>")
     try:
@@ -71,25 +72,34 @@ def picture(report: Mapping[str, Any]) -> Figure:
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
 
     figure = Figure(figsize=(13, 4), layout="constrained")
-    by_penalty, by_layer, by_rows = figure.subplots(1, 3)
-    _draw_penalties(by_penalty, report)
-    _draw_layers(by_layer, report)
-    _draw_learning_curve(by_rows, report)
+    drawings = [_draw_penalties, _draw_layers] if report["candidates"] else []
+    if "learning_curve" in report:
+        drawings.append(_draw_learning_curve)
+    for number, draw in enumerate(drawings):
+        draw(figure.add_subplot(1, len(drawings), number + 1), report)
     return figure
 
 
-def _sections(report: Mapping[str, Any], texts: Sequence[str] | None) -> list[tuple[str, str, Table | None]]:
-    n_classes = len(report["classes"])
+def _sections(report: Mapping[str, Any], texts: Sequence[str] | None) -> list[Section]:
     chosen = (
         f"{report['model']['name']}, layer {report['layer']} of {report['n_layers']}, {report['pooling']} pooling, "
         f"C {report['C']:.4g}, temperature {report['temperature']:.2f}; "
-        f"{report['n_texts']} texts in {n_classes} classes"
+        f"{report['n_texts']} texts in {len(report['classes'])} classes"
     )
-    found: list[tuple[str, str, Table | None]] = [("Classifier", chosen, None)]
-    if "estimate" not in report:
-        return [*found, ("Estimate", "Not computed: with so few texts, or not before the file was saved.", None)]
+    found: list[Section] = [("Classifier", chosen, None)]
+    if "estimate" in report:
+        found += _held_out(report, texts)
+    else:
+        found.append(("Estimate", "Not computed: with so few texts, or not before the file was saved.", None))
+    if "learning_curve" in report:
+        found.append(_more_labels(report["learning_curve"]))
+    if report["candidates"]:
+        found.append(_compared(report["candidates"]))
+    return found
+
+
+def _held_out(report: Mapping[str, Any], texts: Sequence[str] | None) -> list[Section]:
     scores = [[name, *_with_interval(report["estimate"][key])] for key, name in _SCORES.items()]
-    found.append(("What to expect on new texts", _HONEST, (["", "estimate", "interval"], scores)))
     classes = [
         [
             str(one["label"]),
@@ -100,22 +110,27 @@ def _sections(report: Mapping[str, Any], texts: Sequence[str] | None) -> list[tu
         ]
         for one in report["per_class"]
     ]
-    found.append(("Classes", "", (["label", "texts", "precision", "recall", "F1"], classes)))
     pairs = [[str(one["true"]), str(one["predicted"]), str(one["n_rows"])] for one in report["confusions"]]
-    found.append(
-        ("Confusions", _of_all(pairs), (["label", "taken for", "texts"], pairs[:N_SHOWN])) if pairs
-        else ("Confusions", "None.", None)
-    )  # fmt: skip
-    found.append(_disputed(report["disputed"], texts))
-    curve = report["learning_curve"]
+    return [
+        ("What to expect on new texts", _HONEST, (["", "estimate", "interval"], scores)),
+        ("Classes", "", (["label", "texts", "precision", "recall", "F1"], classes)),
+        ("Confusions", _of_all(pairs) if pairs else "None.", (["label", "taken for", "texts"], pairs[:N_SHOWN])),
+        _disputed(report["disputed"], texts),
+    ]
+
+
+def _more_labels(curve: Mapping[str, Any]) -> Section:
     gain = curve["gain"]
-    more = (
+    remark = (
         f"{curve['n_more']} more labels: balanced accuracy {gain['value']:+.3f} "
-        f"({gain['low']:+.3f} to {gain['high']:+.3f}), by the line through these points over 1 / sqrt(texts)."
+        f"({gain['low']:+.3f} to {gain['high']:+.3f}), by the slope of these points over 1 / sqrt(texts)."
     )
     points = [[f"{one['n_rows']:.0f}", f"{one['balanced_accuracy']:.3f}"] for one in curve["points"]]
-    found.append(("More labels", more, (["texts", "balanced accuracy"], points)))
-    candidates = [
+    return "More labels", remark, (["texts", "balanced accuracy"], points)
+
+
+def _compared(candidates: Sequence[Mapping[str, Any]]) -> Section:
+    rows = [
         [
             str(one["layer"]),
             one["pooling"],
@@ -123,14 +138,13 @@ def _sections(report: Mapping[str, Any], texts: Sequence[str] | None) -> list[tu
             f"{one['log_loss']:.3f} ± {one['standard_error']:.3f}",
             "folds" if one["confirmed"] else "leave-one-out",
         ]
-        for one in report["candidates"]
+        for one in candidates
     ]
     head = ["layer", "pooling", "C", "held-out log-loss", "by"]
-    found.append(("Layers and poolings compared", _of_all(candidates), (head, candidates[:N_SHOWN])))
-    return found
+    return "Layers and poolings compared", _of_all(rows), (head, rows[:N_SHOWN])
 
 
-def _disputed(rows: Sequence[Mapping[str, Any]], texts: Sequence[str] | None) -> tuple[str, str, Table | None]:
+def _disputed(rows: Sequence[Mapping[str, Any]], texts: Sequence[str] | None) -> Section:
     title = "Disputed labels"
     if not rows:
         return title, "None: no text whose label got a probability of at most 0.2 from fits that had not seen it.", None
@@ -171,8 +185,11 @@ def _html_row(tag: str, cells: Sequence[str]) -> str:
 
 
 def _svg(figure: Figure) -> str:
+    import matplotlib
+
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": "fastplr"}):  # the same page each time
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

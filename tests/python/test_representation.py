@@ -8,7 +8,6 @@ import sklearn.linear_model
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastplr.assessment import shuffled_folds
 from fastplr.folds import make_folds
 from fastplr.representation import (
     TrainingRows,
@@ -168,11 +167,3 @@ def test_candidate_layers(n_layers, max_layer, expected):
     assert layers == sorted(set(layers))
     assert (layers[0], layers[-1]) == (expected[0], expected[-1])
     assert all(1 <= layer <= max(1, round(max_layer * n_layers)) for layer in layers)
-
-
-def test_folds_of_the_estimate_leave_single_rows_in_training():
-    codes = np.array([0, 0, 0, 1, 1, 1, 2], dtype=np.int32)
-    folds = shuffled_folds(codes, 5, 0)
-    assert len(folds) == 3
-    assert sorted(np.concatenate([test for _, test in folds])) == [0, 1, 2, 3, 4, 5]
-    assert all(6 in train for train, _ in folds)
