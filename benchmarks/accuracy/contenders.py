@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -19,6 +20,7 @@ import fastplr
 from accuracy.draws import Draw, Task
 from accuracy.scores import calibration_error, coverage, scores_of
 from accuracy.transforms import TRANSFORMED, TRANSFORMS, Transform
+from fastplr import representation
 from fastplr.calibration import log_prior_ratio, log_probabilities
 from fastplr.fitting import Among, FitSettings, fit_features
 from fastplr.representation import TrainingRows, candidate_layers
@@ -42,6 +44,7 @@ def contenders(cache: str, n_threads: int) -> list[Contender]:
     """All of them; features are taken from, and kept in, the folder `cache`."""
     found = [Contender("auto", lambda *of: _ours(*of, cache, n_threads))]
     found.append(Contender("auto, speed", lambda *of: _ours(*of, cache, n_threads, speed=True)))
+    found.append(Contender("auto, folds alone", lambda *of: _folds_alone(*of, cache, n_threads)))
     for layer, pooling in fixed_representations():
         settings = {"layer": layer, "pooling": pooling}
         found.append(Contender(f"layer {layer}, {pooling}", lambda *of, s=settings: _ours(*of, cache, n_threads, **s)))
@@ -98,6 +101,12 @@ def _ours(task: Task, drawn: Draw, seed: int, cache: str, n_threads: int, **sett
             found["unfamiliar"] = float((model.familiarity(texts) < 0.05).mean())
     report = model.report_
     return found | {key: report[key] for key in ("layer", "pooling", "C", "temperature", "solve_seconds")}
+
+
+def _folds_alone(task: Task, drawn: Draw, seed: int, cache: str, n_threads: int) -> dict[str, Any]:
+    """Without screening: the best of all layers and poolings, not of four, by folds."""
+    with mock.patch.object(representation, "N_CONFIRMED", 1000):
+        return _ours(task, drawn, seed, cache, n_threads)
 
 
 def _transformed(
