@@ -106,7 +106,7 @@ def _document(lines: list[tuple]) -> str:
             "Written by `python benchmarks/familiarity.py`; not edited.",
             table(["", ""], head.items(), left=2),
             f"Classifiers fitted on 75 rows a class of each task; {N_OWN} of its test texts against {N_OF_EACH_OTHER} "
-            f"of each other task, and against {len(NO_SENTENCES)} lines of code, numbers and other languages. Area: under "
+            f"of each other task, and against {len(NO_SENTENCES)} lines of code, numbers, other languages. Area: under "
             "the receiver operating characteristic (0.5: cannot tell; 1: always tells). Then the shares of texts whose "
             "familiarity is below 0.05, where 0.05 of its own are expected. Tasks are alike to a degree (several are "
             "tweets, several are about money), so that 1 is out of reach.",

@@ -126,11 +126,8 @@ def _variants(runs: Sequence[Run], n: int) -> str:
     }
     rows = [(f"{name}: {text}", name) for name, text in what.items()]
     rows += [(f"layer {TRANSFORMED[0]}, {TRANSFORMED[1]} pooling: {name}", name) for name in TRANSFORMS]
-    lines = [
-        (text, *(f"{_mean(_of(runs, name, n), metric):.3f}" for metric in METRICS))
-        for text, name in rows
-        if _of(runs, name, n)
-    ]
+    rows = [(text, name) for text, name in rows if _of(runs, name, n)]
+    lines = [(text, *(f"{_mean(_of(runs, name, n), metric):.3f}" for metric in METRICS)) for text, name in rows]
     return f"## What else was tried, {n} rows a class\n\n" + table(["", *METRICS.values()], lines)
 
 
