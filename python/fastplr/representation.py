@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fastplr import _core
 from fastplr.folds import Folds
 from fastplr.logistic_regression import row_scores
+from fastplr.ridge import screen_by_ridge
 
 __all__ = ["Candidate", "Choice", "TrainingRows", "candidate_layers", "choose", "held_out_logits", "standardised"]
 
@@ -30,8 +31,10 @@ SCREENED_STEP = 2
 SCREENED_AT_ONCE = 4
 #: Neighbours on each side of a penalty that the folds try, too.
 REACH = 2
-#: Order of the matrix that approximate leave-one-out inverts, above which fewer rows are screened.
+#: Order of the matrix that approximate leave-one-out inverts, above which leave-one-out of ridge regression screens.
 MAX_SCREENED_ORDER = 1000
+#: Candidates that survive that.
+N_CONFIRMED_OF_MANY = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,7 @@ class Candidate:
         C: The penalty at which it did best.
         log_loss: Mean log-loss of held-out rows there.
         standard_error: Of that mean, over rows.
-        confirmed: Whether by folds; else by approximate leave-one-out.
+        confirmed: Whether by folds; else by leave-one-out.
         Cs: The penalties that were tried, ascending.
         curve: Mean log-loss of held-out rows at each of them.
     """
@@ -200,7 +203,8 @@ def choose(
     """The layer, pooling and penalty of least held-out log-loss.
 
     Every layer and pooling is screened by approximate leave-one-out at every other penalty, the strongest first, until
-    it gets worse; the best four are compared by the folds, at the penalties around that.
+    it gets worse; the best four are compared by the folds, at the penalties around that. Where rows times classes are
+    too many for it, exact leave-one-out of ridge regression screens, and the best two are compared.
 
     Args:
         features: ``(n_rows, n_layers, n_poolings, n_embd)``.
@@ -223,7 +227,7 @@ def choose(
         shallowest = min(screened[at].layer for at in order if screened[at].log_loss <= bound)
         order = [at for at in order if screened[at].layer == shallowest][:1]
     found = []
-    for at in order[:N_CONFIRMED]:
+    for at in order[: N_CONFIRMED if _is_small(rows) else N_CONFIRMED_OF_MANY]:
         i, j = places[at]
         curve = _fold_curve(features[:, i, j], rows, Cs, folds, begins[at], n_threads)
         found.append((curve, _candidate((layers[i], poolings[j]), curve.Cs, curve.losses, curve.weights, True)))
@@ -246,26 +250,48 @@ def _screen(
     folds: Folds,
     n_threads: int,
 ) -> list[Candidate]:
-    """Of every layer and pooling, by approximate leave-one-out, in the order of the axes."""
-    sample = _sample(rows)
-    some = rows.take(sample)
-    scored = np.flatnonzero(np.isin(sample, np.concatenate([test for _, test in folds])))
-    weights = some.score_weights[scored]
+    """Of every layer and pooling, by leave-one-out, in the order of the axes."""
+    positive = np.flatnonzero(rows.fit_weights > 0)
+    some = rows.take(positive)
+    scored = np.flatnonzero(np.isin(positive, np.concatenate([test for _, test in folds])))
+    screen = _by_logistic_regression if _is_small(rows) else _by_ridge
+
+    def of_place(place: tuple[int, int]) -> Candidate:
+        x, _, _ = standardised(features[positive, place[0], place[1]], some.score_weights)
+        return screen((layers[place[0]], poolings[place[1]]), x, some, Cs, scored)
+
+    return _map(of_place, [(i, j) for i in range(len(layers)) for j in range(len(poolings))], n_threads)
+
+
+def _is_small(rows: TrainingRows) -> bool:
+    """Whether approximate leave-one-out is to be had at once."""
+    return len(rows) * max(1, rows.n_classes - 1) <= MAX_SCREENED_ORDER
+
+
+def _by_logistic_regression(
+    name: tuple[int, str], x: Floats, rows: TrainingRows, Cs: Floats, scored: npt.NDArray[Any]
+) -> Candidate:
     finite = Cs[np.isfinite(Cs)][::SCREENED_STEP]
     penalties = finite if len(finite) else np.ones(1)
+    weights = rows.score_weights[scored]
+    losses = np.empty((0, len(scored)))
+    for begin in range(0, len(penalties), SCREENED_AT_ONCE):
+        logits, _ = _core.approximate_leave_one_out(
+            x, rows.codes, rows.n_classes, weights=rows.fit_weights,
+            lambdas=1.0 / penalties[begin : begin + SCREENED_AT_ONCE],
+            tol=TOLERANCE, max_iter=100, fit_intercept=True, solver="auto", n_threads=1,
+        )  # fmt: skip
+        more = -row_scores(logits[:, scored], rows.codes[scored], "neg_log_loss")
+        losses = np.concatenate([losses, more])
+        if _mean_and_error(losses, weights)[0].argmin() < begin:
+            break
+    return _candidate(name, penalties[: len(losses)], losses, weights, False)
 
-    def screen(place: tuple[int, int]) -> Candidate:
-        x, _, _ = standardised(features[sample, place[0], place[1]], some.score_weights)
-        losses = np.empty((0, len(scored)))
-        for begin in range(0, len(penalties), SCREENED_AT_ONCE):
-            losses = np.concatenate(
-                [losses, _leave_one_out_losses(x, some, penalties[begin : begin + SCREENED_AT_ONCE], scored)]
-            )
-            if _mean_and_error(losses, weights)[0].argmin() < begin:
-                break
-        return _candidate((layers[place[0]], poolings[place[1]]), penalties[: len(losses)], losses, weights, False)
 
-    return _map(screen, [(i, j) for i in range(len(layers)) for j in range(len(poolings))], n_threads)
+def _by_ridge(name: tuple[int, str], x: Floats, rows: TrainingRows, Cs: Floats, scored: npt.NDArray[Any]) -> Candidate:
+    C, losses = screen_by_ridge(x, rows.codes, rows.n_classes, rows.fit_weights)
+    nearest = Cs[[int(np.abs(np.log(Cs) - np.log(C)).argmin())]]
+    return _candidate(name, nearest, losses[None, scored], rows.score_weights[scored], False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,27 +325,6 @@ def _fold_curve(
             logits = np.concatenate([logits, held_out_logits(features, rows, Cs[more], folds, n_threads=n_threads)])
         else:
             return _Curve(Cs[low:high], logits, losses, weights)
-
-
-def _leave_one_out_losses(x: Floats, rows: TrainingRows, Cs: Floats, scored: npt.NDArray[Any]) -> Floats:
-    logits, _ = _core.approximate_leave_one_out(
-        x, rows.codes, rows.n_classes, weights=rows.fit_weights, lambdas=1.0 / Cs,
-        tol=TOLERANCE, max_iter=100, fit_intercept=True, solver="auto", n_threads=1,
-    )  # fmt: skip
-    return -row_scores(logits[:, scored], rows.codes[scored], "neg_log_loss")
-
-
-def _sample(rows: TrainingRows) -> npt.NDArray[np.int64]:
-    """Rows to screen by: all, or of each class as many in proportion as keep the matrix to be inverted small."""
-    most = max(2 * rows.n_classes, MAX_SCREENED_ORDER // max(1, rows.n_classes - 1))
-    if len(rows) <= most:
-        return np.arange(len(rows))
-    taken = []
-    for k in range(rows.n_classes):
-        own = np.flatnonzero(rows.codes == k)
-        n = max(2, round(len(own) * most / len(rows)))
-        taken.append(own[np.linspace(0, len(own) - 1, min(n, len(own))).round().astype(np.int64)])
-    return np.sort(np.concatenate(taken))
 
 
 def _mean_and_error(losses: Floats, weights: Floats) -> tuple[Floats, Floats]:
