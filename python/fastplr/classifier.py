@@ -19,7 +19,7 @@ from fastplr.conformal import label_sets, p_values
 from fastplr.embedder import Embedder, Layer
 from fastplr.errors import InputError
 from fastplr.familiarity import Familiarity
-from fastplr.fitting import Fit, FitSettings, fit_rows
+from fastplr.fitting import Fit, FitSettings, fit_rows, stratified_sample
 from fastplr.inputs import as_labels, as_texts, encode_labels
 from fastplr.prompt import Prompt
 from fastplr.report import Report, later_values
@@ -32,6 +32,9 @@ __all__ = ["PLRClassifier", "classifier_file_info", "fit", "load", "predict"]
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
 classifier_file_info = classifier_file.info
+
+#: Training rows that are kept; where there are more, a stratified sample of them.
+MAX_ROWS_KEPT = 2000
 
 
 class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -54,8 +57,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         calibrate: Whether probabilities are corrected by a temperature that is fitted to held-out rows.
         speed: Prefer the shallowest layer whose log-loss is within one standard error of the best.
         max_layer: Share of the model's depth that ``layer="auto"`` may reach, 0 to 1.
-        keep_training: Whether features and held-out logits of the training rows are kept, in files too: for
-            :meth:`predict_set`, :meth:`familiarity` and reports. Numbers, but they tell something of the texts.
+        keep_training: Whether features and held-out logits of the training rows (2,000 at most) are kept, in files
+            too: for :meth:`predict_set` and :meth:`familiarity`. Numbers, but they tell something of the texts.
         on_long: What to do with texts longer than the context: ``"error"``, or ``"truncate"`` with a warning.
         n_threads: Threads of computation. Default: the cores that this process may use.
         cache: Where to keep features on disk, as in :class:`fastplr.Embedder`. Default: nowhere.
@@ -226,12 +229,14 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _kept(self, found: Fit, rows: TrainingRows) -> dict[str, npt.NDArray[Any]] | None:
         if not self.keep_training:
             return None
-        return {
+        kept = {
             "features": found.features,
             "codes": rows.codes,
             "weights": rows.fit_weights,
             "held_out_logits": found.held_out_logits,
         }
+        some = stratified_sample(rows, MAX_ROWS_KEPT)
+        return kept if some is None else {name: np.ascontiguousarray(values[some]) for name, values in kept.items()}
 
     def _embedder(self) -> Embedder:
         return Embedder(

@@ -317,7 +317,7 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
         labels = _labels(data)
         prompt = _prompt(data, annotations)
     return {
-        "format_version": _core.classifier_format_version,
+        "format_version": data["format_version"],
         "created_with": data["created_with"],
         "labels": labels.tolist(),
         "label_dtype": data["label_dtype"],

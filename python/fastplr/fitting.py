@@ -19,7 +19,7 @@ from fastplr.representation import Candidate, Choice, TrainingRows, choose, stan
 from fastplr.solver_inputs import checked_C, checked_Cs
 from fastplr.user_warning import warn_user
 
-__all__ = ["Among", "Fit", "FitSettings", "fit_features", "fit_rows"]
+__all__ = ["Among", "Fit", "FitSettings", "fit_features", "fit_rows", "stratified_sample"]
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
@@ -130,7 +130,7 @@ def fit_rows(
 
     checked_C(settings.C)  # before the long part
     checked_Cs(settings.Cs)
-    sample = _sample(rows, MAX_ROWS_TO_CHOOSE_BY) if len(layers) * len(poolings) > 1 else None
+    sample = stratified_sample(rows, MAX_ROWS_TO_CHOOSE_BY) if len(layers) * len(poolings) > 1 else None
     features = timed(sample, layers, poolings)
     among = Among(np.arange(len(rows)) if sample is None else sample, features, list(layers), list(poolings), ())
     found = fit_features(among, rows if sample is None else rows.take(sample), settings, fallback=fallback)
@@ -207,7 +207,7 @@ def _without_repetition(among: Among) -> tuple[Features, list[int], list[str]]:
     return features, among.layers, [among.poolings[j] for j in kept]
 
 
-def _sample(rows: TrainingRows, most: int) -> RowNumbers | None:
+def stratified_sample(rows: TrainingRows, most: int) -> RowNumbers | None:
     """`most` rows, of each class in proportion, and at least two; None where there are no more than that."""
     if len(rows) <= most:
         return None

@@ -22,7 +22,7 @@ from fastplr.tables import write_table
 from tiny_models import TinyModel
 
 Run = Callable[..., str]
-FIT = ("fit", "--text", "text", "--label", "label", "--C", "0.1")
+FIT = ("fit", "--text", "text", "--label", "label", "--C", "0.1", "--layer", "middle", "--pooling", "mean")
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from fastplr.feature_cache import FeatureCache, feature_cache
 from fastplr.feature_keys import FeatureKeys
 from fastplr.feature_store import FeatureStore
 from fastplr.feature_stores import default_folder, store_for
-from labelled_texts import train_and_test
+from labelled_texts import NO_CHOICE, train_and_test
 from pooled_states import expected_embedding
 from tiny_models import TinyModel, write_tiny_llama
 
@@ -346,10 +346,10 @@ def test_the_size_can_be_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_classifier_hands_it_on(tiny_llama: TinyModel, folder: Path, tmp_path: Path) -> None:
     train, labels, test = train_and_test(2, n_train=20)
-    fitted = fastplr.fit(train, labels, model=tiny_llama.path, C=1.0, n_threads=1, cache=folder)
+    fitted = fastplr.fit(train, labels, model=tiny_llama.path, C=1.0, n_threads=1, cache=folder, **NO_CHOICE)
     assert store_for(folder).info().n_entries == len(set(train))
     feature_cache.clear()
-    again = PLRClassifier(tiny_llama.path, C=1.0, n_threads=1, cache=str(folder)).fit(train, labels)
+    again = PLRClassifier(tiny_llama.path, C=1.0, n_threads=1, cache=str(folder), **NO_CHOICE).fit(train, labels)
     assert fitted.report_["n_tokens"] > again.report_["n_tokens"] == 0
     np.testing.assert_array_equal(again.coef_, fitted.coef_)
     fitted.predict(test)

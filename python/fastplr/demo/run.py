@@ -92,7 +92,7 @@ def run_demo(
             for row in _example_rows(classes, truth, predicted, probabilities.max(axis=1))
         ],
         "predict_seconds": predict_seconds,
-        "report": classifier.report_,
+        "report": classifier.report_.known(),
     }
 
 
