@@ -33,7 +33,8 @@ def log_probabilities(logits: Floats, temperature: float = 1.0, prior_ratio: Flo
     """
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-    scaled = logits / temperature + (0.0 if prior_ratio is None else prior_ratio)
+    # Differences to the largest: a quotient of huge logits would overflow.
+    scaled = (logits - logits.max(axis=1, keepdims=True)) / temperature + (0.0 if prior_ratio is None else prior_ratio)
     return np.asarray(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True))
 
 

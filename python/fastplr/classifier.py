@@ -229,7 +229,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _kept(self, found: Fit, rows: TrainingRows) -> dict[str, npt.NDArray[Any]] | None:
         if not self.keep_training:
             return None
-        kept = {
+        kept: dict[str, npt.NDArray[Any]] = {
             "features": found.features,
             "codes": rows.codes,
             "weights": rows.fit_weights,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from fastplr import _core
 from fastplr.folds import Folds
@@ -24,17 +26,13 @@ T = TypeVar("T")
 TOLERANCE = 1e-4
 #: Layers that are compared: with more of them, chance has more to choose from (docs/choice.md has the measurement).
 N_LAYERS = 6
-#: Candidates that survive the screening by approximate leave-one-out (docs/choice.md has the measurement).
+#: Candidates that survive the screening (docs/accuracy.md: folds for all are no better).
 N_CONFIRMED = 4
-#: Every so many penalties are tried in the screening, and so many before it is seen whether they get worse.
-SCREENED_STEP = 2
-SCREENED_AT_ONCE = 4
 #: Neighbours on each side of a penalty that the folds try, too.
 REACH = 2
-#: Order of the matrix that approximate leave-one-out inverts, above which leave-one-out of ridge regression screens.
-MAX_SCREENED_ORDER = 1000
-#: Candidates that survive that.
-N_CONFIRMED_OF_MANY = 2
+#: And where rows times classes - 1 are more than this many.
+N_CONFIRMED_OF_LARGE = 2
+LARGE = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,9 +200,8 @@ def choose(
 ) -> Choice:
     """The layer, pooling and penalty of least held-out log-loss.
 
-    Every layer and pooling is screened by approximate leave-one-out at every other penalty, the strongest first, until
-    it gets worse; the best four are compared by the folds, at the penalties around that. Where rows times classes are
-    too many for it, exact leave-one-out of ridge regression screens, and the best two are compared.
+    Every layer and pooling is screened by exact leave-one-out of ridge regression on the classes' indicators; the best
+    four (two of large problems) are compared by the folds, at the penalties around the ridge's and on to the best.
 
     Args:
         features: ``(n_rows, n_layers, n_poolings, n_embd)``.
@@ -215,6 +212,7 @@ def choose(
         speed: Take the shallowest layer whose screened log-loss is within one standard error of the best.
         n_threads: Threads.
     """
+    is_large = len(rows) * (rows.n_classes - 1) > LARGE
     places = [(i, j) for i in range(len(layers)) for j in range(len(poolings))]
     screened: list[Candidate] = []
     begins = [0] * len(places)
@@ -227,7 +225,7 @@ def choose(
         shallowest = min(screened[at].layer for at in order if screened[at].log_loss <= bound)
         order = [at for at in order if screened[at].layer == shallowest][:1]
     found = []
-    for at in order[: N_CONFIRMED if _is_small(rows) else N_CONFIRMED_OF_MANY]:
+    for at in order[: N_CONFIRMED_OF_LARGE if is_large else N_CONFIRMED]:
         i, j = places[at]
         curve = _fold_curve(features[:, i, j], rows, Cs, folds, begins[at], n_threads)
         found.append((curve, _candidate((layers[i], poolings[j]), curve.Cs, curve.losses, curve.weights, True)))
@@ -250,48 +248,19 @@ def _screen(
     folds: Folds,
     n_threads: int,
 ) -> list[Candidate]:
-    """Of every layer and pooling, by leave-one-out, in the order of the axes."""
+    """Of every layer and pooling, by leave-one-out of ridge regression, in the order of the axes."""
     positive = np.flatnonzero(rows.fit_weights > 0)
     some = rows.take(positive)
     scored = np.flatnonzero(np.isin(positive, np.concatenate([test for _, test in folds])))
-    screen = _by_logistic_regression if _is_small(rows) else _by_ridge
 
-    def of_place(place: tuple[int, int]) -> Candidate:
+    def screen(place: tuple[int, int]) -> Candidate:
         x, _, _ = standardised(features[positive, place[0], place[1]], some.score_weights)
-        return screen((layers[place[0]], poolings[place[1]]), x, some, Cs, scored)
+        C, losses = screen_by_ridge(x, some.codes, some.n_classes, some.fit_weights)
+        nearest = Cs[[int(np.abs(np.log(Cs) - np.log(C)).argmin())]]
+        name = (layers[place[0]], poolings[place[1]])
+        return _candidate(name, nearest, losses[None, scored], some.score_weights[scored], False)
 
-    return _map(of_place, [(i, j) for i in range(len(layers)) for j in range(len(poolings))], n_threads)
-
-
-def _is_small(rows: TrainingRows) -> bool:
-    """Whether approximate leave-one-out is to be had at once."""
-    return len(rows) * max(1, rows.n_classes - 1) <= MAX_SCREENED_ORDER
-
-
-def _by_logistic_regression(
-    name: tuple[int, str], x: Floats, rows: TrainingRows, Cs: Floats, scored: npt.NDArray[Any]
-) -> Candidate:
-    finite = Cs[np.isfinite(Cs)][::SCREENED_STEP]
-    penalties = finite if len(finite) else np.ones(1)
-    weights = rows.score_weights[scored]
-    losses = np.empty((0, len(scored)))
-    for begin in range(0, len(penalties), SCREENED_AT_ONCE):
-        logits, _ = _core.approximate_leave_one_out(
-            x, rows.codes, rows.n_classes, weights=rows.fit_weights,
-            lambdas=1.0 / penalties[begin : begin + SCREENED_AT_ONCE],
-            tol=TOLERANCE, max_iter=100, fit_intercept=True, solver="auto", n_threads=1,
-        )  # fmt: skip
-        more = -row_scores(logits[:, scored], rows.codes[scored], "neg_log_loss")
-        losses = np.concatenate([losses, more])
-        if _mean_and_error(losses, weights)[0].argmin() < begin:
-            break
-    return _candidate(name, penalties[: len(losses)], losses, weights, False)
-
-
-def _by_ridge(name: tuple[int, str], x: Floats, rows: TrainingRows, Cs: Floats, scored: npt.NDArray[Any]) -> Candidate:
-    C, losses = screen_by_ridge(x, rows.codes, rows.n_classes, rows.fit_weights)
-    nearest = Cs[[int(np.abs(np.log(Cs) - np.log(C)).argmin())]]
-    return _candidate(name, nearest, losses[None, scored], rows.score_weights[scored], False)
+    return _map(screen, [(i, j) for i in range(len(layers)) for j in range(len(poolings))], n_threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,8 +312,16 @@ def _candidate(name: tuple[int, str], Cs: Floats, losses: Floats, weights: Float
 
 
 def _map(function: Callable[[Any], T], items: Iterable[Any], n_threads: int) -> list[T]:
-    """In the order of `items`; the native core lets go of Python's lock."""
-    if n_threads == 1:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(function, items))
+    """In the order of `items`; the native core and NumPy let go of Python's lock. Threads of the BLAS beside ours would
+    only wait for each other.
+    """
+    with _libraries().limit(limits=1, user_api="blas"):
+        if n_threads == 1:
+            return [function(item) for item in items]
+        with ThreadPoolExecutor(n_threads) as pool:
+            return list(pool.map(function, items))
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()  # looks through all loaded libraries: some milliseconds
