@@ -14,7 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cli_tools import FIT, Run
+from fastplr.cli import main
+from fastplr.demo import load_demo
 from fastplr.feature_stores import close_stores
+from fastplr.tables import write_table
 from tiny_models import TinyModel, write_tiny_bert, write_tiny_llama
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -118,3 +122,44 @@ def _read_rows(path: Path) -> tuple[list[str], list[str]]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [row["text"] for row in rows], [row["label"] for row in rows]
+
+
+# -- the command line --
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """``run("info", FILE)`` gives standard output, ``run(..., code=1)`` standard error of a failure."""
+
+    def run_command(*arguments: object, code: int = 0) -> str:
+        found = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert found == code, err
+        if code:
+            assert out == ""
+            return err
+        return out
+
+    return run_command
+
+
+@pytest.fixture
+def train_csv(tmp_path: Path) -> Path:
+    texts, labels = load_demo()
+    write_table(tmp_path / "train.csv", {"id": range(60), "text": texts[:60], "label": labels[:60]})
+    return tmp_path / "train.csv"
+
+
+@pytest.fixture
+def new_csv(tmp_path: Path) -> Path:
+    texts, labels = load_demo()
+    texts[61] += '\na second line, with "quotes"'
+    write_table(tmp_path / "new.csv", {"id": range(8), "text": texts[60:68], "label": labels[60:68]})
+    return tmp_path / "new.csv"
+
+
+@pytest.fixture
+def fitted(run: Run, train_csv: Path, tiny_llama: TinyModel) -> Path:
+    path = train_csv.with_name("fitted.plr")
+    run(*FIT, train_csv, "-o", path, "--model", tiny_llama.path, "--C", "0.1", "--quiet")
+    return path
