@@ -57,7 +57,24 @@ def make_folds(
         folds = [rows_of_split(split, len(codes)) for split in splits]
     if not folds:
         raise InputError("cv makes no folds: expected at least one")
+    for number, (train, test) in enumerate(folds):
+        _check(number, train, test, weights)
     return folds
+
+
+def _check(number: int, train: RowNumbers, test: RowNumbers, weights: npt.NDArray[np.float64]) -> None:
+    """As the native core does, which does not see every fold."""
+    n_rows = len(weights)
+    for rows, verb in ((train, "trains on"), (test, "scores")):
+        outside = rows[(rows < 0) | (rows >= n_rows)]
+        if outside.size:
+            raise InputError(f"fold {number} {verb} row {outside[0]}: expected 0 to {n_rows - 1}")
+    both = np.intersect1d(train, test)
+    if both.size:
+        raise InputError(f"fold {number} both trains on and scores row {both[0]}")
+    for rows, verb in ((train, "train on"), (test, "score")):
+        if not (weights[rows] > 0).any():
+            raise InputError(f"fold {number} has no row of positive weight to {verb}")
 
 
 def _own_folds(

@@ -127,6 +127,28 @@ def test_no_choice_of_C_where_nothing_can_be_left_out(fit: Fit) -> None:
     assert classifier.report_["n_folds"] == 0
 
 
+@pytest.mark.parametrize(
+    ("cv", "message"),
+    [
+        (1, "cv is 1: expected at least 2 folds"),
+        (2.5, "cv is 2.5: expected a whole number >= 2, 'loo', 'alo', a splitter or splits"),
+        ("many", "cv is 'many'"),
+        (None, "cv is None"),
+        (True, "cv is True"),
+        ([], "cv makes no folds"),
+        ([([], [0])], "fold 0 has no row of positive weight to train on"),
+        ([([0, 1], [])], "fold 0 has no row of positive weight to score"),
+        ([([0, 1], [2]), ([0, 1], [99])], "fold 1 scores row 99: expected 0 to 11"),
+        ([([0, -1], [2])], "fold 0 trains on row -1"),
+        ([([0, 1, 2], [2])], "fold 0 both trains on and scores row 2"),
+        ([1, 2], "cv has the split 1: expected a pair"),
+    ],
+)
+def test_folds_that_are_none(fit: Fit, cv: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit(C="auto", cv=cv)
+
+
 # -- weights -------------------------------------------------------------------------------------------------------
 
 
