@@ -21,13 +21,12 @@ double inner_product(const DesignRows& design, const MatrixXd& left, const Matri
 
 Direction newton_direction(const DesignRows& design, const LogLoss& loss, const LossState& state,
                            double lambda, bool fit_intercept, const Preconditioner& preconditioner,
-                           MatrixXd residual, VectorXd intercept_residual, double reduction, int max_iter) {
+                           MatrixXd residual, MatrixXd residual_scores, VectorXd intercept_residual,
+                           double reduction, int max_iter) {
     const bool gram = design.coordinates == Coordinates::gram;
     Direction found{{MatrixXd::Zero(residual.rows(), residual.cols()), VectorXd::Zero(residual.cols())},
                     MatrixXd::Zero(design.n_rows(), residual.cols()),
                     0};
-    MatrixXd residual_scores;
-    if (gram) residual_scores = row_scores(design, residual);
     Step preconditioned = preconditioner.solve(residual, residual_scores, intercept_residual);
     MatrixXd preconditioned_scores = row_scores(design, preconditioned.coordinates);
     const auto squared_norm = [&] {
@@ -54,6 +53,7 @@ Direction newton_direction(const DesignRows& design, const LogLoss& loss, const 
         found.step.coordinates += length * search.coordinates;
         found.step.intercepts += length * search.intercepts;
         found.scores += length * search_scores;
+        if (found.n_iter == max_iter) break;
 
         residual -= length * product;
         if (gram) residual_scores = row_scores(design, residual);

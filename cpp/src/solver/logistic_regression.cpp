@@ -67,7 +67,7 @@ std::vector<LogisticFit> fit_all_rows(const solver::ReducedDesign& design, const
     std::iota(all.begin(), all.end(), std::int64_t{0});
     const solver::FitRows fit_rows = solver::rows_to_fit(rows, all);
     const solver::NewtonSettings settings{options.tol, options.max_iter, options.fit_intercept,
-                                          options.polish};
+                                          options.polish, solver::resolve_n_threads(options.n_threads)};
     std::vector<LogisticFit> fits(lambdas.size());
     solver::follow_path(
         design, fit_rows, lambdas, settings,

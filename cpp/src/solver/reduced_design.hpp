@@ -63,6 +63,7 @@ class ReducedDesign {
     SolverForm form_;
     Coordinates coordinates_;
     VectorXd means_;
+    bool directly_;  // products with the features are taken of the caller's memory and centred afterwards
     MatrixXd matrix_;
     /// Rank-revealing basis: B = X' row_basis_ C. Empty where coordinates need no such map.
     MatrixXd row_basis_;
