@@ -20,6 +20,7 @@ from fastplr.errors import InputError, NotConverged
 from fastplr.folds import make_folds
 from fastplr.laplace import LaplaceApproximation
 from fastplr.solver_inputs import (
+    are_plain,
     checked_C,
     checked_Cs,
     class_weights,
@@ -332,11 +333,18 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         }
 
     def _training_data(self, X: Any, y: Any, sample_weight: Any) -> _TrainingData:
-        with input_errors():
-            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-            check_classification_targets(y)
+        if are_plain(X, y, sample_weight):
+            # As validate_data would, which takes longer than the fit of few rows.
+            self.n_features_in_ = X.shape[1]
+            vars(self).pop("feature_names_in_", None)
             classes, inverse = np.unique(y, return_inverse=True)
-            weight: Floats = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            weight: Floats = np.ones(len(X))
+        else:
+            with input_errors():
+                X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+                check_classification_targets(y)
+                classes, inverse = np.unique(y, return_inverse=True)
+                weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         if len(classes) < 2:
             raise InputError(f"y holds one class only, {plain(classes[0])!r}: at least two classes are needed")
         negative = np.flatnonzero(weight < 0)

@@ -1,17 +1,56 @@
 #include "conjugate_gradients.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "parallel.hpp"
+
 namespace fastplr::solver {
+namespace {
+
+/// Multiplications for which a thread is worth starting.
+constexpr double kThreadedWork = 1e6;
+/// Columns up to which as many products with a vector are faster than one with a matrix, which copies its
+/// factors.
+constexpr Index kFewColumns = 8;
+
+template <typename Part>
+void in_parts(Index n, double work, int n_threads, const Part& part) {
+    const Index n_parts = work < kThreadedWork ? 1 : std::min<Index>(n_threads, n);
+    parallel_for(n_parts, n_threads,
+                 [&](Index i) { part(n * i / n_parts, n * (i + 1) / n_parts - n * i / n_parts); });
+}
+
+template <typename Left, typename Result>
+void multiply(const Left& left, const MatrixXd& right, Result&& result) {
+    if (right.cols() > kFewColumns) {
+        result.noalias() = left * right;
+        return;
+    }
+    for (Index k = 0; k < right.cols(); ++k) result.col(k).noalias() = left * right.col(k);
+}
+
+}  // namespace
 
 MatrixXd row_scores(const DesignRows& design, const MatrixXd& coordinates) {
-    return design.matrix * coordinates;
+    MatrixXd scores(design.n_rows(), coordinates.cols());
+    const double work = static_cast<double>(design.matrix.size()) * static_cast<double>(coordinates.cols());
+    in_parts(design.n_rows(), work, design.n_threads, [&](Index first, Index count) {
+        multiply(design.matrix.middleRows(first, count), coordinates, scores.middleRows(first, count));
+    });
+    return scores;
 }
 
 MatrixXd pull_back(const DesignRows& design, const MatrixXd& row_values) {
     if (design.coordinates == Coordinates::gram) return row_values;
-    return design.matrix.transpose() * row_values;
+    MatrixXd pulled(design.n_coordinates(), row_values.cols());
+    const double work = static_cast<double>(design.matrix.size()) * static_cast<double>(row_values.cols());
+    in_parts(design.n_coordinates(), work, design.n_threads, [&](Index first, Index count) {
+        multiply(design.matrix.middleCols(first, count).transpose(), row_values,
+                 pulled.middleRows(first, count));
+    });
+    return pulled;
 }
 
 double inner_product(const DesignRows& design, const MatrixXd& left, const MatrixXd& right,

@@ -96,7 +96,7 @@ LogLoss loss_of(const FitRows& rows) {
 
 void follow_path(const ReducedDesign& design, const FitRows& rows, std::span<const double> lambdas,
                  const NewtonSettings& settings, const PathReport& report) {
-    follow_path(design.take(rows.rows), loss_of(rows), lambdas, settings, report);
+    follow_path(design.take(rows.rows, settings.n_threads), loss_of(rows), lambdas, settings, report);
 }
 
 void follow_path(const DesignRows& design, const LogLoss& loss, std::span<const double> lambdas,

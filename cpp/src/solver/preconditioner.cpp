@@ -11,6 +11,8 @@ namespace {
 
 /// Work for which a thread is worth starting, in multiplications.
 constexpr double kThreadedWork = 4e6;
+/// Rows that are weighted at a time, to stay in cache.
+constexpr Index kRowBlock = 512;
 
 /// Cholesky in place of a matrix that is positive definite but for rounding: its diagonal grows until it
 /// succeeds. `fill` writes the lower triangle.
@@ -30,6 +32,29 @@ void robust_cholesky(MatrixXd& storage, std::optional<Eigen::LLT<Eigen::Ref<Matr
         fill();
         storage.diagonal().array() += jitter;
     }
+}
+
+/// The lower triangle of X' W X. Threads share the rows out.
+void add_weighted_products(const MatrixXd& matrix, const VectorXd& row_weights, MatrixXd& sum,
+                           int n_threads) {
+    const Index n = matrix.rows();
+    const Index order = matrix.cols();
+    const Index n_blocks = (n + kRowBlock - 1) / kRowBlock;
+    const Index n_parts = std::min<Index>(n_threads, n_blocks);
+    std::vector<MatrixXd> others(static_cast<std::size_t>(n_parts - 1));
+    parallel_for(n_parts, n_threads, [&](Index part) {
+        MatrixXd& own = part == 0 ? sum : others[static_cast<std::size_t>(part - 1)];
+        own.setZero(order, order);
+        MatrixXd weighted;
+        for (Index b = part; b < n_blocks; b += n_parts) {
+            const Index first = b * kRowBlock;
+            const Index count = std::min(kRowBlock, n - first);
+            weighted.noalias() =
+                row_weights.segment(first, count).cwiseSqrt().asDiagonal() * matrix.middleRows(first, count);
+            own.selfadjointView<Eigen::Lower>().rankUpdate(weighted.transpose());
+        }
+    });
+    for (const MatrixXd& other : others) sum += other;
 }
 
 }  // namespace
@@ -90,17 +115,14 @@ void Preconditioner::factorise_gram(const VectorXd& row_weights, Factor& factor)
 }
 
 void Preconditioner::factorise_primal(const VectorXd& row_weights, Factor& factor) const {
-    const Index n = design_.n_coordinates();
     if (fit_intercept_) {
         // The intercept is eliminated first: its own entry, a sum of positive weights, is a safe pivot.
         factor.bordering = design_.matrix.transpose() * row_weights;
         factor.schur = row_weights.sum();
     }
-    const MatrixXd weighted = row_weights.cwiseSqrt().asDiagonal() * design_.matrix;
     robust_cholesky(factor.storage, factor.cholesky, [&] {
-        factor.storage.setZero(n, n);
+        add_weighted_products(design_.matrix, row_weights, factor.storage, n_threads_);
         auto lower = factor.storage.selfadjointView<Eigen::Lower>();
-        lower.rankUpdate(weighted.transpose());
         if (fit_intercept_ && factor.schur > 0.0) lower.rankUpdate(factor.bordering, -1.0 / factor.schur);
         // With a penalty of 0 the system may be singular; a ridge of rounding size makes it solvable.
         const double ridge =
@@ -117,9 +139,15 @@ void Preconditioner::solve_part(const Factor& factor, Index first, Index count, 
     auto intercepts = step.intercepts.segment(first, count);
     if (design_.coordinates == Coordinates::gram) {
         const auto gram_part = gram_residual.middleCols(first, count);
-        MatrixXd inner = factor.weights.asDiagonal() * gram_part;
-        factor.cholesky->solveInPlace(inner);
-        part = (residual.middleCols(first, count) - factor.weights.asDiagonal() * inner) / lambda_;
+        if (count == 1) {  // Eigen solves for a vector faster than for a matrix of one column
+            VectorXd inner = factor.weights.cwiseProduct(gram_part.col(0));
+            factor.cholesky->solveInPlace(inner);
+            part.col(0) = (residual.col(first) - factor.weights.cwiseProduct(inner)) / lambda_;
+        } else {
+            MatrixXd inner = factor.weights.asDiagonal() * gram_part;
+            factor.cholesky->solveInPlace(inner);
+            part = (residual.middleCols(first, count) - factor.weights.asDiagonal() * inner) / lambda_;
+        }
         if (!intercept) return;
         intercepts = (intercept_residual.segment(first, count) - gram_part.transpose() * factor.bordering) /
                      factor.schur;
@@ -131,8 +159,14 @@ void Preconditioner::solve_part(const Factor& factor, Index first, Index count, 
         right.noalias() -=
             factor.bordering * (intercept_residual.segment(first, count).transpose() / factor.schur);
     }
-    factor.cholesky->solveInPlace(right);
-    part = right;
+    if (count == 1) {
+        VectorXd column = right.col(0);
+        factor.cholesky->solveInPlace(column);
+        part.col(0) = column;
+    } else {
+        factor.cholesky->solveInPlace(right);
+        part = right;
+    }
     if (!intercept) return;
     intercepts =
         (intercept_residual.segment(first, count) - part.transpose() * factor.bordering) / factor.schur;

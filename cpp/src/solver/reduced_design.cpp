@@ -3,6 +3,7 @@
 #include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 
 #include "fastplr/errors.hpp"
@@ -228,9 +229,15 @@ ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, bool 
     coordinates_ = Coordinates::primal;
 }
 
-DesignRows ReducedDesign::take(std::span<const Index> rows) const {
-    DesignRows taken{coordinates_, {}};
+DesignRows ReducedDesign::take(std::span<const Index> rows, int n_threads) const {
+    DesignRows taken{coordinates_, {}, n_threads};
     const std::vector<Index> at(rows.begin(), rows.end());
+    std::vector<Index> all(static_cast<std::size_t>(matrix_.rows()));
+    std::iota(all.begin(), all.end(), Index{0});
+    if (at == all) {
+        taken.matrix = matrix_;
+        return taken;
+    }
     if (coordinates_ == Coordinates::gram) {
         taken.matrix = matrix_(at, at);
     } else {

@@ -27,6 +27,7 @@ struct DesignRows {
     Coordinates coordinates = Coordinates::gram;
     /// gram: [n x n]; primal: [n x n_coordinates].
     MatrixXd matrix;
+    int n_threads = 1;
 
     Index n_rows() const { return matrix.rows(); }
     Index n_coordinates() const { return matrix.cols(); }
@@ -45,8 +46,8 @@ class ReducedDesign {
 
     SolverForm form() const { return form_; }
 
-    /// The design of these rows.
-    DesignRows take(std::span<const Index> rows) const;
+    /// The design of these rows; `n_threads` share its products.
+    DesignRows take(std::span<const Index> rows, int n_threads = 1) const;
 
     /// Scores without intercept [test x n_outputs] of rows `test` for coordinates fitted on rows `train`.
     MatrixXd scores(std::span<const Index> test, std::span<const Index> train,
