@@ -24,6 +24,7 @@ from fastplr.solver_inputs import (
     checked_C,
     checked_Cs,
     class_weights,
+    float_types,
     input_errors,
     is_number,
     is_whole,
@@ -199,8 +200,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Fits the model.
 
         Args:
-            X: Features, float32 or float64 ``(n_rows, n_features)`` in any memory layout, dense and finite.
-                Other number types are converted.
+            X: Features, float32 or float64 ``(n_rows, n_features)`` in any memory layout, dense and finite. Other
+                number types are converted, float16 to float32. Gram form makes no copy; primal form makes one, in
+                float64.
             y: Labels ``(n_rows,)`` of any kind that scikit-learn accepts, at least two different ones.
             sample_weight: ``(n_rows,)``, finite and >= 0; a row of weight 0 counts as absent.
 
@@ -275,7 +277,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Logits: ``(n_rows,)`` of ``classes_[1]`` for two classes, else ``(n_rows, n_classes)``."""
         check_is_fitted(self)
         with input_errors():
-            X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+            X = validate_data(self, X, reset=False, dtype=float_types(X))
         logits: Floats = np.asarray(X @ self.coef_.T + self.intercept_, dtype=np.float64)
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
@@ -341,7 +343,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             weight: Floats = np.ones(len(X))
         else:
             with input_errors():
-                X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+                X, y = validate_data(self, X, y, dtype=float_types(X))
                 check_classification_targets(y)
                 classes, inverse = np.unique(y, return_inverse=True)
                 weight = _check_sample_weight(sample_weight, X, dtype=np.float64)

@@ -18,6 +18,7 @@ __all__ = [
     "checked_C",
     "checked_Cs",
     "class_weights",
+    "float_types",
     "input_errors",
     "is_number",
     "is_whole",
@@ -54,6 +55,12 @@ def are_plain(X: Any, y: Any, sample_weight: Any) -> bool:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(X.sum()))
+
+
+def float_types(X: Any) -> list[type[np.floating[Any]]]:
+    """Types that the solver takes; others are converted to the first, which for float16 is the smaller."""
+    half = getattr(X, "dtype", None) == np.float16
+    return [np.float32, np.float64] if half else [np.float64, np.float32]
 
 
 def plain(label: Any) -> Any:

@@ -35,9 +35,9 @@ void multiply(const Left& left, const MatrixXd& right, Result&& result) {
 
 MatrixXd row_scores(const DesignRows& design, const MatrixXd& coordinates) {
     MatrixXd scores(design.n_rows(), coordinates.cols());
-    const double work = static_cast<double>(design.matrix.size()) * static_cast<double>(coordinates.cols());
+    const double work = static_cast<double>(design.matrix().size()) * static_cast<double>(coordinates.cols());
     in_parts(design.n_rows(), work, design.n_threads, [&](Index first, Index count) {
-        multiply(design.matrix.middleRows(first, count), coordinates, scores.middleRows(first, count));
+        multiply(design.matrix().middleRows(first, count), coordinates, scores.middleRows(first, count));
     });
     return scores;
 }
@@ -45,9 +45,9 @@ MatrixXd row_scores(const DesignRows& design, const MatrixXd& coordinates) {
 MatrixXd pull_back(const DesignRows& design, const MatrixXd& row_values) {
     if (design.coordinates == Coordinates::gram) return row_values;
     MatrixXd pulled(design.n_coordinates(), row_values.cols());
-    const double work = static_cast<double>(design.matrix.size()) * static_cast<double>(row_values.cols());
+    const double work = static_cast<double>(design.matrix().size()) * static_cast<double>(row_values.cols());
     in_parts(design.n_coordinates(), work, design.n_threads, [&](Index first, Index count) {
-        multiply(design.matrix.middleCols(first, count).transpose(), row_values,
+        multiply(design.matrix().middleCols(first, count).transpose(), row_values,
                  pulled.middleRows(first, count));
     });
     return pulled;

@@ -189,11 +189,11 @@ MatrixXd leave_one_out_scores(const DesignRows& design, const LogLoss& loss, con
     const std::vector<MatrixXd> roots = curvature_roots(loss, state, basis, inverses);
     std::vector<MatrixXd> rests;
     if (design.coordinates == Coordinates::gram) {
-        rests = rests_in_gram_form(design.matrix, roots, lambda, fit_intercept);
+        rests = rests_in_gram_form(design.matrix(), roots, lambda, fit_intercept);
     } else if (design.n_rows() <= design.n_coordinates()) {
-        rests = rests_in_gram_form(design.matrix * design.matrix.transpose(), roots, lambda, fit_intercept);
+        rests = rests_in_gram_form(design.matrix() * design.matrix().transpose(), roots, lambda, fit_intercept);
     } else {
-        rests = rests_in_primal_form(design.matrix, roots, lambda, fit_intercept);
+        rests = rests_in_primal_form(design.matrix(), roots, lambda, fit_intercept);
     }
     const Index m = basis.cols();
     for (Index i = 0; i < design.n_rows(); ++i) {

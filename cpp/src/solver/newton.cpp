@@ -61,7 +61,7 @@ double largest_gradient(const DesignRows& design, const LogLoss& loss, bool fit_
     LossState state;
     loss.evaluate_slope(total_scores(null_iterate(design, loss, fit_intercept)), state);
     const MatrixXd residual = state.residual.cwiseAbs();
-    const double features = (design.matrix.cwiseAbs().transpose() * residual).squaredNorm();
+    const double features = (design.matrix().cwiseAbs().transpose() * residual).squaredNorm();
     return std::sqrt(features + (fit_intercept ? residual.colwise().sum().squaredNorm() : 0.0));
 }
 
@@ -85,7 +85,7 @@ double duality_gap(const DesignRows& design, const LogLoss& loss, const LossStat
 /// (quasi-complete separation).
 bool runs_to_infinity(const DesignRows& design, const LossState& state) {
     MatrixXd bordered(design.n_rows(), design.n_coordinates() + 1);
-    bordered << design.matrix, VectorXd::Ones(design.n_rows());
+    bordered << design.matrix(), VectorXd::Ones(design.n_rows());
     Index full_rank = -1;
     for (Index k = 0; k < state.curvature.cols(); ++k) {
         std::vector<Index> moving;

@@ -64,8 +64,8 @@ Preconditioner::Preconditioner(const DesignRows& design, bool fit_intercept, int
       fit_intercept_(fit_intercept),
       n_threads_(n_threads),
       squared_norms_(design.coordinates == Coordinates::gram
-                         ? VectorXd(design.matrix.diagonal())
-                         : VectorXd(design.matrix.rowwise().squaredNorm())) {}
+                         ? VectorXd(design.matrix().diagonal())
+                         : VectorXd(design.matrix().rowwise().squaredNorm())) {}
 
 void Preconditioner::factorise(const MatrixXd& row_weights, double lambda) {
     lambda_ = lambda;
@@ -103,7 +103,7 @@ void Preconditioner::factorise_gram(const VectorXd& row_weights, Factor& factor)
     robust_cholesky(factor.storage, factor.cholesky, [&] {
         for (Index j = 0; j < n; ++j) {
             factor.storage.col(j).tail(n - j) = factor.weights[j] *
-                                                design_.matrix.col(j).tail(n - j).array() *
+                                                design_.matrix().col(j).tail(n - j).array() *
                                                 factor.weights.tail(n - j).array();
         }
         factor.storage.diagonal().array() += lambda_;
@@ -117,11 +117,11 @@ void Preconditioner::factorise_gram(const VectorXd& row_weights, Factor& factor)
 void Preconditioner::factorise_primal(const VectorXd& row_weights, Factor& factor) const {
     if (fit_intercept_) {
         // The intercept is eliminated first: its own entry, a sum of positive weights, is a safe pivot.
-        factor.bordering = design_.matrix.transpose() * row_weights;
+        factor.bordering = design_.matrix().transpose() * row_weights;
         factor.schur = row_weights.sum();
     }
     robust_cholesky(factor.storage, factor.cholesky, [&] {
-        add_weighted_products(design_.matrix, row_weights, factor.storage, n_threads_);
+        add_weighted_products(design_.matrix(), row_weights, factor.storage, n_threads_);
         auto lower = factor.storage.selfadjointView<Eigen::Lower>();
         if (fit_intercept_ && factor.schur > 0.0) lower.rankUpdate(factor.bordering, -1.0 / factor.schur);
         // With a penalty of 0 the system may be singular; a ridge of rounding size makes it solvable.

@@ -3,8 +3,10 @@
 #include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "fastplr/errors.hpp"
 #include "parallel.hpp"
@@ -190,41 +192,42 @@ ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, bool 
     }
     if (form_ == SolverForm::primal) {
         coordinates_ = Coordinates::primal;
-        matrix_.resize(features.n_rows, features.n_features);
+        MatrixXd rows(features.n_rows, features.n_features);
         const Index n_blocks = (features.n_features + kFeatureBlock - 1) / kFeatureBlock;
-        parallel_for(n_blocks, matrix_.size() < kThreadedValues ? 1 : n_threads, [&](Index b) {
+        parallel_for(n_blocks, rows.size() < kThreadedValues ? 1 : n_threads, [&](Index b) {
             const Index first = b * kFeatureBlock;
             const Index count = std::min<Index>(kFeatureBlock, features.n_features - first);
             RowMajor block;
             load_block(features, first, count, means_, block);
-            matrix_.middleCols(first, count) = block;
+            rows.middleCols(first, count) = block;
         });
+        matrix_ = std::make_shared<const MatrixXd>(std::move(rows));
         return;
     }
-    matrix_ = gram_matrix(features, means_, directly_, n_threads);
-    if (!matrix_.allFinite()) {
+    matrix_ = std::make_shared<const MatrixXd>(gram_matrix(features, means_, directly_, n_threads));
+    if (!matrix_->allFinite()) {
         throw InputError("features are too large: products of two rows overflow; scale the features first");
     }
     coordinates_ = Coordinates::gram;
-    const double largest_square = matrix_.diagonal().maxCoeff();
+    const double largest_square = matrix_->diagonal().maxCoeff();
     if (largest_square * largest_weight_per_lambda <= kLargestGramRatio) return;
 
     // Next to a tiny penalty the n x n systems lose their digits; without one they are singular. X X' = U S
     // U' gives X = (U S^1/2) V' with V = X' U S^-1/2 orthonormal: primal coordinates in at most n_rows
     // dimensions.
-    const Eigen::SelfAdjointEigenSolver<MatrixXd> eigen(matrix_);
+    const Eigen::SelfAdjointEigenSolver<MatrixXd> eigen(*matrix_);
     const VectorXd& values = eigen.eigenvalues();
     const double cutoff = values.cwiseAbs().maxCoeff() * static_cast<double>(features.n_rows) * 1e-14;
     const Index rank = (values.array() > cutoff).count();
     if (rank == 0) {  // all rows equal
-        matrix_ = MatrixXd::Zero(features.n_rows, 1);
+        matrix_ = std::make_shared<const MatrixXd>(MatrixXd::Zero(features.n_rows, 1));
         row_basis_ = MatrixXd::Zero(features.n_rows, 1);
         coordinates_ = Coordinates::primal;
         return;
     }
     const MatrixXd vectors = eigen.eigenvectors().rightCols(rank);
     const VectorXd singular = values.tail(rank).cwiseSqrt();
-    matrix_ = vectors * singular.asDiagonal();
+    matrix_ = std::make_shared<const MatrixXd>(vectors * singular.asDiagonal());
     row_basis_ = vectors * singular.cwiseInverse().asDiagonal();
     coordinates_ = Coordinates::primal;
 }
@@ -232,16 +235,14 @@ ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, bool 
 DesignRows ReducedDesign::take(std::span<const Index> rows, int n_threads) const {
     DesignRows taken{coordinates_, {}, n_threads};
     const std::vector<Index> at(rows.begin(), rows.end());
-    std::vector<Index> all(static_cast<std::size_t>(matrix_.rows()));
+    std::vector<Index> all(static_cast<std::size_t>(matrix_->rows()));
     std::iota(all.begin(), all.end(), Index{0});
     if (at == all) {
-        taken.matrix = matrix_;
-        return taken;
-    }
-    if (coordinates_ == Coordinates::gram) {
-        taken.matrix = matrix_(at, at);
+        taken.storage = matrix_;
+    } else if (coordinates_ == Coordinates::gram) {
+        taken.storage = std::make_shared<const MatrixXd>((*matrix_)(at, at));
     } else {
-        taken.matrix = matrix_(at, Eigen::all);
+        taken.storage = std::make_shared<const MatrixXd>((*matrix_)(at, Eigen::all));
     }
     return taken;
 }
@@ -249,9 +250,9 @@ DesignRows ReducedDesign::take(std::span<const Index> rows, int n_threads) const
 MatrixXd ReducedDesign::scores(std::span<const Index> test, std::span<const Index> train,
                                const MatrixXd& coordinates) const {
     const std::vector<Index> to(test.begin(), test.end());
-    if (coordinates_ == Coordinates::primal) return matrix_(to, Eigen::all) * coordinates;
+    if (coordinates_ == Coordinates::primal) return (*matrix_)(to, Eigen::all) * coordinates;
     const std::vector<Index> from(train.begin(), train.end());
-    const MatrixXd cross = matrix_(to, from);
+    const MatrixXd cross = (*matrix_)(to, from);
     return cross * coordinates;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -25,12 +26,13 @@ enum class Coordinates {
 /// A subset of the rows of a reduced design: what one Newton fit works on.
 struct DesignRows {
     Coordinates coordinates = Coordinates::gram;
-    /// gram: [n x n]; primal: [n x n_coordinates].
-    MatrixXd matrix;
+    std::shared_ptr<const MatrixXd> storage;
     int n_threads = 1;
 
-    Index n_rows() const { return matrix.rows(); }
-    Index n_coordinates() const { return matrix.cols(); }
+    /// gram: [n x n]; primal: [n x n_coordinates].
+    const MatrixXd& matrix() const { return *storage; }
+    Index n_rows() const { return matrix().rows(); }
+    Index n_coordinates() const { return matrix().cols(); }
 };
 
 /// Built once from the features; folds only take rows of it. With an intercept the features are centred
@@ -65,7 +67,7 @@ class ReducedDesign {
     Coordinates coordinates_;
     VectorXd means_;
     bool directly_;  // products with the features are taken of the caller's memory and centred afterwards
-    MatrixXd matrix_;
+    std::shared_ptr<const MatrixXd> matrix_;
     /// Rank-revealing basis: B = X' row_basis_ C. Empty where coordinates need no such map.
     MatrixXd row_basis_;
     int n_threads_;
