@@ -5,7 +5,7 @@
     python benchmarks/solver.py --only "200 x 4096" --threads 1
 
 Every measurement is a line of results/solver/runs.jsonl, so that a run which was stopped goes on where it was;
-`--fresh` begins anew. Problems are kept beside it. Only a whole run writes docs/solver.md; others write beside the runs.
+`--fresh` begins anew. Problems are kept beside it. Only a whole run writes docs/solver.md; others write beside it.
 Real features need the labelled tasks (benchmarks/README.md); rivals that are not installed are lines that say so.
 """
 

@@ -16,23 +16,23 @@ __all__ = ["render"]
 
 Run = Mapping[str, Any]
 
-HOW = f"""Every time is a whole `fit` of arrays that are in memory, checks of the input included, at the loosest of a rival's
-tolerances whose objective ends within {ACCURACY:g} (relative) of the minimum; fastplr runs at its default, and its excess
-is shown as well. Rivals have a process of their own each, which waits while another computes; times are medians over
-rounds that were interleaved, factors are quotients of medians. A rival that takes several times as long as the
-fastest keeps the single time of the search for its tolerance (1 round); one that takes far longer is ended. Synthetic
-features have singular values that fall as k^-1/2, as those of hidden states do; real ones are hidden states of the
-default model's middle layers beside one another, without a prompt. Both are standardised. The real rows of
-20,000 x 576 are those of the 17 core tasks, and the label is which half of the tasks a row comes from.
-`C = 1` is the default of scikit-learn and fastplr; `C = chosen` is what ten folds choose on the same rows
-among 20 penalties from 1e-4 to 1e4."""
+HOW = f"""Every time is a whole `fit` of arrays that are in memory, checks of the input included, at the loosest of a
+rival's tolerances whose objective ends within {ACCURACY:g} (relative) of the minimum; fastplr runs at its
+default, and its excess is shown as well. Rivals have a process of their own each, which waits while another
+computes; times are medians over rounds that were interleaved, factors are quotients of medians. A rival that
+takes several times as long as the fastest keeps the single time of the search for its tolerance (1 round); one
+that takes far longer is ended. Synthetic features have singular values that fall as k^-1/2, as those of hidden
+states do; real ones are hidden states of the default model's middle layers beside one another, without a
+prompt. Both are standardised. The real rows of 20,000 x 576 are those of the 17 core tasks, and the label is
+which half of the tasks a row comes from. `C = 1` is the default of scikit-learn and fastplr; `C = chosen` is
+what ten folds choose on the same rows among 20 penalties from 1e-4 to 1e4."""
 
 
 def render(facts: Mapping[str, str], runs: Sequence[Run], *, whole: bool) -> str:
     """The document, in Markdown. `runs` as the command keeps them."""
     parts = [
-        "# The solver beside others\n\nWritten by `python benchmarks/solver.py`; not edited. Times depend on the machine: "
-        "compare within a table.",
+        "# The solver beside others\n\nWritten by `python benchmarks/solver.py`; not edited. Times depend on the "
+        "machine: compare within a table.",
         "" if whole else "**A part of the run, or a quick check that it works: its figures mean little.**",
         table(["", ""], facts.items(), left=2),
         _filled(HOW),
@@ -123,8 +123,9 @@ def _choices(runs: Sequence[Run]) -> str:
             )  # fmt: skip
     head = ["features", "threads", "", "seconds", "times fastplr's", "C", "held-out log-loss"]
     text = _filled(
-        "The same folds and penalties; of LogisticRegressionCV, for each solver, the loosest tolerance that chooses the same "
-        "penalty at the same held-out loss (within 1e-4 of it), threads over folds or in products, whichever is faster."
+        "The same folds and penalties; of LogisticRegressionCV, for each solver, the loosest tolerance that chooses "
+        "the same penalty at the same held-out loss (within 1e-4 of it), threads over folds or in products, whichever is "
+        "faster."
     )
     return f"## Twenty penalties and ten folds\n\n{text}\n\n" + table(head, lines, left=3) if lines else ""
 

@@ -23,9 +23,9 @@ class LaplaceApproximation:
     Works in the ``n_classes - 1`` contrasts of the logits that probabilities depend on, and in the rows: with R R' the
     curvature of the rows' losses by contrasts and G the Gram matrix, the covariance of the contrasts at a row x is
     ``(x'x I - Q Q') / lambda`` where Q = (x'X (x) I) R L^-T and L L' = lambda I + R'(G (x) I)R. The intercept, which
-    has no penalty, adds ``(I - Q J) (lambda J'J)^-1 (I - Q J)'`` with J = L^-1 R'(1 (x) I), by the inverse of a bordered
-    matrix. One matrix of order ``n_rows (n_classes - 1)``, at most ``MAX_ORDER``, is factorised when the first standard
-    error is asked for.
+    has no penalty, adds ``(I - Q J) (lambda J'J)^-1 (I - Q J)'`` with J = L^-1 R'(1 (x) I), by the inverse of a
+    bordered matrix. One matrix of order ``n_rows (n_classes - 1)``, at most ``MAX_ORDER``, is factorised when
+    the first standard error is asked for.
 
     Args:
         features: The rows of the fit ``(n_rows, n_features)``.
@@ -56,8 +56,8 @@ class LaplaceApproximation:
         order = len(p) * m
         if order > MAX_ORDER:
             raise InputError(
-                f"standard errors of {len(p)} rows and {p.shape[1]} classes need a matrix of order {order}: expected at "
-                f"most {MAX_ORDER}"
+                f"standard errors of {len(p)} rows and {p.shape[1]} classes need a matrix of order {order}: "
+                f"expected at most {MAX_ORDER}"
             )
         curvature = np.einsum("ka,ik,kb->iab", self.contrasts, p, self.contrasts)
         mean = p @ self.contrasts

@@ -338,7 +338,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if are_plain(X, y, sample_weight):
             # As validate_data would, which takes longer than the fit of few rows.
             self.n_features_in_ = X.shape[1]
-            vars(self).pop("feature_names_in_", None)
+            self.__dict__.pop("feature_names_in_", None)
             classes, inverse = np.unique(y, return_inverse=True)
             weight: Floats = np.ones(len(X))
         else:

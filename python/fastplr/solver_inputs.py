@@ -46,7 +46,7 @@ def input_errors() -> Iterator[None]:
 
 
 def are_plain(X: Any, y: Any, sample_weight: Any) -> bool:
-    """Whether these are arrays that need no check by scikit-learn: finite floats, whole numbers or strings, no weights."""
+    """Whether these need no check by scikit-learn: arrays of finite floats, of whole numbers or strings; no weights."""
     if type(X) is not np.ndarray or type(y) is not np.ndarray or sample_weight is not None:
         return False
     if X.dtype not in (np.float64, np.float32) or not X.dtype.isnative or y.dtype.kind not in "iubU":

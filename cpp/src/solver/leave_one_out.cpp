@@ -191,7 +191,8 @@ MatrixXd leave_one_out_scores(const DesignRows& design, const LogLoss& loss, con
     if (design.coordinates == Coordinates::gram) {
         rests = rests_in_gram_form(design.matrix(), roots, lambda, fit_intercept);
     } else if (design.n_rows() <= design.n_coordinates()) {
-        rests = rests_in_gram_form(design.matrix() * design.matrix().transpose(), roots, lambda, fit_intercept);
+        rests =
+            rests_in_gram_form(design.matrix() * design.matrix().transpose(), roots, lambda, fit_intercept);
     } else {
         rests = rests_in_primal_form(design.matrix(), roots, lambda, fit_intercept);
     }

@@ -17,6 +17,8 @@ namespace {
 /// Features of a product at a time: small enough to stay in cache with 1,000 rows, large enough for the
 /// product to be fast.
 constexpr Index kFeatureBlock = 256;
+/// Features that are copied at a time, where the copy of all is to be the only one.
+constexpr Index kCopiedFeatures = 16;
 /// Features of sums at a time: the sums stay in the first cache.
 constexpr Index kMomentBlock = 512;
 /// Values for which a second thread is worth starting.
@@ -193,10 +195,10 @@ ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, bool 
     if (form_ == SolverForm::primal) {
         coordinates_ = Coordinates::primal;
         MatrixXd rows(features.n_rows, features.n_features);
-        const Index n_blocks = (features.n_features + kFeatureBlock - 1) / kFeatureBlock;
+        const Index n_blocks = (features.n_features + kCopiedFeatures - 1) / kCopiedFeatures;
         parallel_for(n_blocks, rows.size() < kThreadedValues ? 1 : n_threads, [&](Index b) {
-            const Index first = b * kFeatureBlock;
-            const Index count = std::min<Index>(kFeatureBlock, features.n_features - first);
+            const Index first = b * kCopiedFeatures;
+            const Index count = std::min<Index>(kCopiedFeatures, features.n_features - first);
             RowMajor block;
             load_block(features, first, count, means_, block);
             rows.middleCols(first, count) = block;
