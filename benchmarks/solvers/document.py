@@ -124,8 +124,8 @@ def _choices(runs: Sequence[Run]) -> str:
     head = ["features", "threads", "", "seconds", "times fastplr's", "C", "held-out log-loss"]
     text = _filled(
         "The same folds and penalties; of LogisticRegressionCV, for each solver, the loosest tolerance that chooses "
-        "the same penalty at the same held-out loss (within 1e-4 of it), threads over folds or in products, whichever is "
-        "faster."
+        "the same penalty at the same held-out loss (within 1e-4 of it), threads over folds or in products, whichever "
+        "is faster."
     )
     return f"## Twenty penalties and ten folds\n\n{text}\n\n" + table(head, lines, left=3) if lines else ""
 

@@ -93,7 +93,7 @@ class LaplaceApproximation:
         mean = probabilities @ self.contrasts
         slopes = probabilities[:, :, None] * (self.contrasts[None] - mean[:, None, :])
         variance = np.einsum("nka,nab,nkb->nk", slopes, self.covariance(features), slopes)
-        return np.sqrt(np.maximum(variance, 0.0))
+        return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
 
 def _contrasts(n_classes: int) -> Floats:

@@ -19,6 +19,8 @@ constexpr double kFactorBytes = 256.0 * 1024 * 1024;
 constexpr int kMaxConjugateGradients = 1000;
 /// Conjugate gradients that cost as much as a factorisation, by its order (measured at orders 60 to 1,000).
 constexpr double kFactorsWorth = 1.0 / 40.0;
+/// Relative duality gap that the polishing step is after.
+constexpr double kPolished = 1e-18;
 /// A probability this close to 0 or 1 counts as one that an unpenalised fit drove there.
 constexpr double kSaturated = 1e-10;
 
@@ -200,7 +202,7 @@ NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lamb
     LossState state;
     const bool fits = factors_fit_in_memory(design, loss.n_outputs());
     // In Gram form a factor for each class costs no more than a few products; in primal form forming the
-    // matrices costs as much as n_coordinates / 4 products, so they wait until products prove many.
+    // matrices costs as much as n_coordinates / 2 products, so they wait until products prove many.
     bool per_class = loss.n_outputs() > 1 && fits && design.coordinates == Coordinates::gram;
     const double gradient_scale =
         lambda == 0.0 ? largest_gradient(design, loss, settings.fit_intercept) : 0.0;
@@ -253,7 +255,8 @@ NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lamb
 
         const MatrixXd curvature = per_class ? state.curvature : loss.shared_curvature(state);
         // Steps exact enough for the error to be squared, or nearly, by each.
-        const double reduction = certified ? 1e-5 : std::clamp(std::sqrt(report.gap), 1e-6, 0.1);
+        const double wanted = certified ? std::sqrt(kPolished / report.gap) : std::sqrt(report.gap);
+        const double reduction = std::clamp(wanted, 1e-6, 0.1);
         const bool fresh = !cheaper_to_reuse(preconditioner, curvature, lambda, reduction, design);
         if (fresh) preconditioner.factorise(curvature, lambda);
         const bool exact = fresh && loss.n_outputs() == 1 && lambda > 0.0;
@@ -261,7 +264,7 @@ NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lamb
             design, loss, state, lambda, settings.fit_intercept, preconditioner, -slope.coordinates,
             -slope.scores, -slope.intercepts, reduction, exact ? 1 : kMaxConjugateGradients);
         if (!per_class && fits && loss.n_outputs() > 1 &&
-            direction.n_iter > std::max<Index>(20, design.n_coordinates() / 8)) {
+            direction.n_iter > std::max<Index>(20, design.n_coordinates() / 2)) {
             per_class = true;
         }
         LineSearch search(design, loss, lambda, iterate, direction);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numeric>
 
 #include "conjugate_gradients.hpp"
@@ -10,6 +11,9 @@
 
 namespace fastplr::solver {
 namespace {
+
+/// Outputs from which on products take most of the time, in primal form.
+constexpr Index kManyOutputs = 10;
 
 /// Where the next fit of a path may start: on the line through the last two, by lambda, by its logarithm
 /// (along which coefficients move evenly where classes are separable) or by its inverse (as they do where the
@@ -99,8 +103,12 @@ void follow_path(const ReducedDesign& design, const FitRows& rows, std::span<con
     follow_path(design.take(rows.rows, settings.n_threads), loss_of(rows), lambdas, settings, report);
 }
 
-void follow_path(const DesignRows& design, const LogLoss& loss, std::span<const double> lambdas,
+void follow_path(const DesignRows& given, const LogLoss& loss, std::span<const double> lambdas,
                  const NewtonSettings& settings, const PathReport& report) {
+    DesignRows design = given;
+    if (design.coordinates == Coordinates::primal && loss.n_outputs() >= kManyOutputs) {
+        design.rough = std::make_shared<const Eigen::MatrixXf>(design.matrix().cast<float>());
+    }
     std::vector<std::size_t> order(lambdas.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(),

@@ -235,7 +235,7 @@ ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, bool 
 }
 
 DesignRows ReducedDesign::take(std::span<const Index> rows, int n_threads) const {
-    DesignRows taken{coordinates_, {}, n_threads};
+    DesignRows taken{coordinates_, {}, n_threads, {}};
     const std::vector<Index> at(rows.begin(), rows.end());
     std::vector<Index> all(static_cast<std::size_t>(matrix_->rows()));
     std::iota(all.begin(), all.end(), Index{0});

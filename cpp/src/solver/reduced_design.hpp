@@ -28,6 +28,8 @@ struct DesignRows {
     Coordinates coordinates = Coordinates::gram;
     std::shared_ptr<const MatrixXd> storage;
     int n_threads = 1;
+    /// The same in half the memory, for products that need not be exact; none where they are cheap anyway.
+    std::shared_ptr<const Eigen::MatrixXf> rough;
 
     /// gram: [n x n]; primal: [n x n_coordinates].
     const MatrixXd& matrix() const { return *storage; }
