@@ -71,7 +71,7 @@ class Benchmark:
     def problems(self) -> Iterator[tuple[Shape, str, Path]]:
         """Those that can be had here."""
         for shape in SHAPES[:1] if self.asked.quick else SHAPES:
-            for rows in KINDS:
+            for rows in KINDS if self.asked.only in shape.name else ():
                 try:
                     yield shape, rows, shape.problem(rows, self.folder)
                 except NoTasks as error:
@@ -80,15 +80,15 @@ class Benchmark:
     def fits(self) -> None:
         """Single fits, at two penalties."""
         for shape, rows, path in self.problems():
-            if self.asked.only and self.asked.only not in shape.name:
-                continue
             problem = Problem.load(path)
-            penalties = {"1": 1.0}
+            penalties = {}
             if any(
                 not self.done(kind="fit", shape=shape.name, rows=rows, n_threads=n_threads, penalty="chosen")
                 for n_threads in self.asked.threads
             ):
                 penalties["chosen"] = _chosen(problem)
+            penalties["1"] = 1.0
+            hopeless: dict[str, str] = {}  # the strong penalty, which is the easier problem, comes first
             for n_threads in self.asked.threads:
                 for penalty, C in penalties.items():
                     key = {"kind": "fit", "shape": shape.name, "rows": rows, "n_threads": n_threads, "penalty": penalty}
@@ -97,7 +97,14 @@ class Benchmark:
                     say(f"{shape.name}, {rows}, C = {penalty} ({C:.3g}), threads {n_threads}")
                     least = _least(problem, C)
                     timed = compare(
-                        path, C, least, self.processes, n_threads=n_threads, quick=self.asked.quick, say=say
+                        path,
+                        C,
+                        least,
+                        self.processes,
+                        n_threads=n_threads,
+                        hopeless=hopeless,
+                        quick=self.asked.quick,
+                        say=say,
                     )
                     run = {**key, "C": C, "least": least, "timed": [asdict(one) for one in timed]}
                     if shape.peak_bytes is not None:

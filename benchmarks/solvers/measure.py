@@ -16,11 +16,11 @@ __all__ = ["ACCURACY", "Timed", "compare", "peak_memory"]
 #: How far above the minimum an objective may be, relative to it.
 ACCURACY = 1e-8
 #: Seconds that a rival's fit may take: at the least, at the most, and times the fastest rival's.
-PATIENCE = (3.0, 60.0, 15.0)
+PATIENCE = (2.0, 40.0, 5.0)
 #: Rivals slower than this many times the fastest keep the single time of the search.
 CONTENDER = 4.0
 #: Seconds of rounds for a problem, and how many there are.
-ROUNDS_SECONDS = 20.0
+ROUNDS_SECONDS = 6.0
 ROUNDS = (3, 41)
 
 
@@ -49,16 +49,24 @@ class Timed:
 
 
 def compare(
-    problem: Path, C: float, least: float, processes: Sequence[RivalProcess], *, n_threads: int, quick: bool,
-    say: Callable[[str], None],
+    problem: Path, C: float, least: float, processes: Sequence[RivalProcess], *, n_threads: int,
+    hopeless: dict[str, str], quick: bool, say: Callable[[str], None],
 ) -> list[Timed]:  # fmt: skip
-    """fastplr first, then its rivals. `least` is the minimum of the objective."""
+    """fastplr first, then its rivals. `least` is the minimum of the objective.
+
+    Rivals named in `hopeless` are not tried, for the reason there; those that prove too slow are added to it.
+    """
     found: list[Timed] = []
     fastest = PATIENCE[1] / PATIENCE[2]
     for process in processes:
         low, high, times = PATIENCE
         patience = 1.0 if quick else min(high, max(low, times * fastest))
+        if process.name in hopeless:
+            found.append(Timed(process.name, trouble=hopeless[process.name]))
+            continue
         timed = _loosest(problem, C, process, least, n_threads, patience)
+        if " s" in timed.trouble and "after" in timed.trouble:
+            hopeless[process.name] = f"not tried: {timed.trouble} of these rows before"
         if timed.seconds and process.name != OURS:
             fastest = min(fastest, timed.median)
         say(
@@ -100,8 +108,8 @@ def _loosest(problem: Path, C: float, process: RivalProcess, least: float, n_thr
             if answer.seconds < 0.5:  # the first fits of a process warm it up
                 answer = process.fit(problem, C, tol, n_threads, patience=patience)
             return Timed(rival.name, tol=float(tol), seconds=[answer.seconds], excess=excess)
-        if time.monotonic() - started > 2 * patience:
-            return Timed(rival.name, trouble=f"still {excess:.0e} above the minimum after {2 * patience:.2g} s")
+        if time.monotonic() - started > patience:
+            return Timed(rival.name, trouble=f"still {excess:.0e} above the minimum after {patience:.2g} s")
     return Timed(rival.name, trouble=f"never nearer to the minimum than {excess:.0e}")
 
 

@@ -131,7 +131,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             folds), or a weight for each label; labels left out have weight 1.
         fit_intercept: Whether there is an intercept.
         solver: ``"gram"`` solves systems in the rows, ``"primal"`` in the features; ``"auto"`` takes the
-            smaller.
+            faster: gram up to 1.8 rows a feature.
         random_state: Seed of the folds.
         keep_training: Whether the fit keeps the training rows, for :meth:`predict_proba_stderr`.
         n_threads: Threads for the Gram matrix and the folds. Default: the cores that this process may use.

@@ -256,7 +256,7 @@ NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lamb
         const MatrixXd curvature = per_class ? state.curvature : loss.shared_curvature(state);
         // Steps exact enough for the error to be squared, or nearly, by each.
         const double wanted = certified ? std::sqrt(kPolished / report.gap) : std::sqrt(report.gap);
-        const double reduction = std::clamp(wanted, 1e-6, 0.1);
+        const double reduction = std::clamp(wanted, 1e-6, report.gap > 1.0 ? 0.3 : 0.1);
         const bool fresh = !cheaper_to_reuse(preconditioner, curvature, lambda, reduction, design);
         if (fresh) preconditioner.factorise(curvature, lambda);
         const bool exact = fresh && loss.n_outputs() == 1 && lambda > 0.0;
