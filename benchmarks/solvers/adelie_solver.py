@@ -29,8 +29,9 @@ class Adelie:
             family = ad.glm.binomial(problem.y.astype(float))
         else:
             family = ad.glm.multinomial(np.eye(problem.n_classes)[problem.y])
-        # It minimises the mean log-loss + lambda sum_g penalty_g (alpha ||b_g|| + (1 - alpha) / 2 ||b_g||^2).
-        scale = 1.0 / (problem.C * n_rows)
+        # It minimises the mean log-loss (of softmaxes a K-th of it) + lambda sum_g penalty_g (alpha ||b_g|| +
+        # (1 - alpha) / 2 ||b_g||^2).
+        scale = 1.0 / (problem.C * n_rows * (problem.n_classes if problem.n_classes > 2 else 1))
         state = ad.grpnet(
             X=matrix, glm=family, alpha=1e-9, penalty=np.ones(n_features), lmda_path=np.array([scale]), tol=tol,
             max_iters=int(1e6), progress_bar=False, n_threads=n_threads, early_exit=False,

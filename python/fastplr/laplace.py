@@ -6,12 +6,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cholesky, solve_triangular
 
+from fastplr.errors import InputError
+
 __all__ = ["LaplaceApproximation"]
 
 Floats = npt.NDArray[np.float64]
 
-#: Share of the penalty that stands in for the intercept's, which has none: the inverse needs one.
-INTERCEPT_PENALTY = 1e-8
+#: Of the matrix that is factorised; half a gigabyte.
+MAX_ORDER = 8192
 
 
 class LaplaceApproximation:
@@ -20,8 +22,10 @@ class LaplaceApproximation:
 
     Works in the ``n_classes - 1`` contrasts of the logits that probabilities depend on, and in the rows: with R R' the
     curvature of the rows' losses by contrasts and G the Gram matrix, the covariance of the contrasts at a row x is
-    ``(x'x I - Q Q') / lambda`` where Q = (x'X (x) I) R L^-T and L L' = lambda I + R'(G (x) I)R. One matrix of order
-    ``n_rows (n_classes - 1)`` is factorised.
+    ``(x'x I - Q Q') / lambda`` where Q = (x'X (x) I) R L^-T and L L' = lambda I + R'(G (x) I)R. The intercept, which
+    has no penalty, adds ``(I - Q J) (lambda J'J)^-1 (I - Q J)'`` with J = L^-1 R'(1 (x) I), by the inverse of a
+    bordered matrix. One matrix of order ``n_rows (n_classes - 1)``, at most ``MAX_ORDER``, is factorised when
+    the first standard error is asked for.
 
     Args:
         features: The rows of the fit ``(n_rows, n_features)``.
@@ -36,38 +40,52 @@ class LaplaceApproximation:
     ) -> None:
         counts = weights > 0
         rows, p, w = features[counts], probabilities[counts], weights[counts]
-        n_rows, n_classes = p.shape
         self._centre = rows.mean(axis=0) if fit_intercept else np.zeros(rows.shape[1])
-        self._constant = INTERCEPT_PENALTY**-0.5 if fit_intercept else 0.0
+        self._fit_intercept = fit_intercept
         self._penalty = penalty
-        self._rows = self._extended(rows)
-        self.contrasts = _contrasts(n_classes)
-        m = n_classes - 1
+        self._rows = rows - self._centre
+        self.contrasts = _contrasts(p.shape[1])
+        self._probabilities, self._weights = p, w
+        self._roots = self._factor = np.empty(0)
+
+    def _factorise(self) -> None:
+        """At the first question, not in the fit."""
+        if len(self._factor):
+            return
+        p, m = self._probabilities, self.contrasts.shape[1]
+        order = len(p) * m
+        if order > MAX_ORDER:
+            raise InputError(
+                f"standard errors of {len(p)} rows and {p.shape[1]} classes need a matrix of order {order}: "
+                f"expected at most {MAX_ORDER}"
+            )
         curvature = np.einsum("ka,ik,kb->iab", self.contrasts, p, self.contrasts)
         mean = p @ self.contrasts
         curvature -= mean[:, :, None] * mean[:, None, :]
-        values, vectors = np.linalg.eigh(w[:, None, None] * curvature)
+        values, vectors = np.linalg.eigh(self._weights[:, None, None] * curvature)
         self._roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
         gram = self._rows @ self._rows.T
-        system = np.einsum("ij,ika,jkb->iajb", gram, self._roots, self._roots).reshape(n_rows * m, n_rows * m)
-        system[np.diag_indices_from(system)] += penalty
+        system = np.einsum("ij,ika,jkb->iajb", gram, self._roots, self._roots, optimize=True).reshape(order, order)
+        system[np.diag_indices_from(system)] += self._penalty
         self._factor = cholesky(system, lower=True, overwrite_a=True, check_finite=False)
-
-    def _extended(self, rows: Floats) -> Floats:
-        """Centred, with a column for the intercept that is penalised as the others are."""
-        return np.column_stack([rows - self._centre, np.full(len(rows), self._constant)])
 
     def covariance(self, features: Floats) -> Floats:
         """Of the contrasts ``logits @ contrasts`` at each row, ``(n_rows, n_classes - 1, n_classes - 1)``."""
-        rows = self._extended(features)
-        similar = rows @ self._rows.T
+        self._factorise()
+        rows = features - self._centre
         n_new, m = len(rows), self.contrasts.shape[1]
         # Q' of each row: L^-1 R'(X x (x) I)
-        right = np.einsum("ji,ika->iajk", similar, self._roots).reshape(-1, n_new * m)
+        right = np.einsum("ji,ika->iajk", rows @ self._rows.T, self._roots).reshape(-1, n_new * m)
         solved = solve_triangular(self._factor, right, lower=True, check_finite=False).reshape(-1, n_new, m)
         covariance = -np.einsum("rna,rnb->nab", solved, solved)
         covariance[:, np.arange(m), np.arange(m)] += np.einsum("np,np->n", rows, rows)[:, None]
-        return np.asarray(covariance / self._penalty)
+        covariance /= self._penalty
+        if self._fit_intercept:
+            ones = self._roots.transpose(0, 2, 1).reshape(-1, m)
+            half = solve_triangular(self._factor, ones, lower=True, check_finite=False)
+            left = np.eye(m) - np.einsum("rna,rb->nab", solved, half)
+            covariance += left @ np.linalg.solve(self._penalty * half.T @ half, left.transpose(0, 2, 1))
+        return np.asarray(covariance)
 
     def standard_errors(self, features: Floats, probabilities: Floats) -> Floats:
         """Of `probabilities` ``(n_rows, n_classes)`` at `features`, by the delta method; as many."""
@@ -75,7 +93,7 @@ class LaplaceApproximation:
         mean = probabilities @ self.contrasts
         slopes = probabilities[:, :, None] * (self.contrasts[None] - mean[:, None, :])
         variance = np.einsum("nka,nab,nkb->nk", slopes, self.covariance(features), slopes)
-        return np.sqrt(np.maximum(variance, 0.0))
+        return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
 
 def _contrasts(n_classes: int) -> Floats:

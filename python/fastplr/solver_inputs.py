@@ -14,9 +14,11 @@ import numpy.typing as npt
 from fastplr.errors import InputError
 
 __all__ = [
+    "are_plain",
     "checked_C",
     "checked_Cs",
     "class_weights",
+    "float_types",
     "input_errors",
     "is_number",
     "is_whole",
@@ -41,6 +43,24 @@ def input_errors() -> Iterator[None]:
         if "parse" not in str(error):
             raise
         raise InputError(f"sparse input is not supported: pass a dense array ({error})") from error
+
+
+def are_plain(X: Any, y: Any, sample_weight: Any) -> bool:
+    """Whether these need no check by scikit-learn: arrays of finite floats, of whole numbers or strings; no weights."""
+    if type(X) is not np.ndarray or type(y) is not np.ndarray or sample_weight is not None:
+        return False
+    if X.dtype not in (np.float64, np.float32) or not X.dtype.isnative or y.dtype.kind not in "iubU":
+        return False
+    if X.ndim != 2 or y.ndim != 1 or len(X) != len(y) or X.size == 0:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(X.sum()))
+
+
+def float_types(X: Any) -> list[type[np.floating[Any]]]:
+    """Types that the solver takes; others are converted to the first, which for float16 is the smaller."""
+    half = getattr(X, "dtype", None) == np.float16
+    return [np.float32, np.float64] if half else [np.float64, np.float32]
 
 
 def plain(label: Any) -> Any:

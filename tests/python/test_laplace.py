@@ -45,7 +45,7 @@ def test_it_is_the_inverse_second_derivative(n_rows, n_features, n_classes, fit_
         hessian = np.einsum("i,iab,ip,iq->apbq", weights, curvature, design, design).reshape(m * len(penalty), -1)
         inverse = np.linalg.inv(hessian + np.diag(np.tile(penalty, m))).reshape(m, len(penalty), m, len(penalty))
         covariance = np.einsum("np,apbq,nq->nab", new_design, inverse, new_design)
-    np.testing.assert_allclose(found.covariance(new), covariance, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.covariance(new), covariance, rtol=1e-7, atol=1e-9)
 
     # And by finite differences of the probabilities along the contrasts.
     q = model.predict_proba(new)
@@ -75,6 +75,13 @@ def test_it_tells_how_far_fits_of_other_samples_are_apart():
     spread = np.std([model.predict_proba(new)[:, 1] for model in models], axis=0)
     stated = np.mean([model.predict_proba_stderr(new)[:, 1] for model in models], axis=0)
     assert np.median(stated / spread) == pytest.approx(1.0, abs=0.15)
+
+
+def test_many_rows_and_classes_are_refused_when_asked_for():
+    features, labels = drawn(150, 2, 60)
+    model = LogisticRegression(keep_training=True).fit(features, labels)
+    with pytest.raises(InputError, match="150 rows and 60 classes need a matrix of order 8850: expected at most 8192"):
+        model.predict_proba_stderr(features)
 
 
 def test_it_needs_the_training_rows_and_a_penalty():

@@ -63,7 +63,8 @@ struct TrainingRows {
 };
 
 /// Which linear system Newton solves: in the n_rows unknowns of B = X' A (gram) or in B itself (primal).
-/// `automatic` takes gram where n_rows < n_features.
+/// `automatic` takes gram where n_rows < 1.8 n_features: factors of either form then cost about the same, and
+/// folds share one Gram matrix.
 enum class SolverForm { automatic, gram, primal };
 
 struct SolverOptions {
@@ -162,9 +163,10 @@ struct LeaveOneOut {
 
 /// Approximate leave-one-out: one fit a penalty, and for each row one Newton step towards the fit without it
 /// (Rad and Maleki, arXiv 1801.10243). Of a row of weight 0 the logits of the fit itself, which has not seen
-/// it. The cost of a penalty is that of inverting a matrix of the order min(n_rows, n_features + 1) times
-/// max(1, n_classes - 1), which may be `kMaxLeaveOneOutOrder` at the most. Every lambda must be > 0. Throws
-/// InputError as fit_logistic_regression.
+/// it. The cost of a penalty is that of inverting a matrix of the order n_rows (in primal form n_features +
+/// 1, if that is less) times max(1, n_classes - 1), which may be `kMaxLeaveOneOutOrder` at the most;
+/// penalties are shared out over threads. Every lambda must be > 0. Throws InputError as
+/// fit_logistic_regression.
 LeaveOneOut approximate_leave_one_out(const TrainingRows& rows, std::span<const double> lambdas,
                                       const SolverOptions& options = {});
 

@@ -1,17 +1,79 @@
 #include "conjugate_gradients.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "parallel.hpp"
+
 namespace fastplr::solver {
+namespace {
+
+/// Multiplications for which a thread is worth starting.
+constexpr double kThreadedWork = 1e6;
+/// Columns up to which as many products with a vector are faster than one with a matrix, which copies its
+/// factors.
+constexpr Index kFewColumns = 8;
+
+template <typename Part>
+void in_parts(Index n, double work, int n_threads, const Part& part) {
+    const Index n_parts = work < kThreadedWork ? 1 : std::min<Index>(n_threads, n);
+    parallel_for(n_parts, n_threads,
+                 [&](Index i) { part(n * i / n_parts, n * (i + 1) / n_parts - n * i / n_parts); });
+}
+
+template <typename Left, typename Right, typename Result>
+void multiply(const Left& left, const Right& right, Result&& result) {
+    if (right.cols() > kFewColumns) {
+        result.noalias() = left * right;
+        return;
+    }
+    for (Index k = 0; k < right.cols(); ++k) result.col(k).noalias() = left * right.col(k);
+}
+
+template <typename Matrix>
+Matrix product(const Matrix& matrix, const Matrix& right, int n_threads) {
+    Matrix result(matrix.rows(), right.cols());
+    const double work = static_cast<double>(matrix.size()) * static_cast<double>(right.cols());
+    in_parts(matrix.rows(), work, n_threads, [&](Index first, Index count) {
+        multiply(matrix.middleRows(first, count), right, result.middleRows(first, count));
+    });
+    return result;
+}
+
+template <typename Matrix>
+Matrix transposed_product(const Matrix& matrix, const Matrix& right, int n_threads) {
+    Matrix result(matrix.cols(), right.cols());
+    const double work = static_cast<double>(matrix.size()) * static_cast<double>(right.cols());
+    in_parts(matrix.cols(), work, n_threads, [&](Index first, Index count) {
+        multiply(matrix.middleCols(first, count).transpose(), right, result.middleRows(first, count));
+    });
+    return result;
+}
+
+/// To seven digits where the design has a rough matrix: enough within conjugate gradients, whose results are
+/// checked with exact products.
+MatrixXd rough_row_scores(const DesignRows& design, const MatrixXd& coordinates) {
+    if (!design.rough) return row_scores(design, coordinates);
+    const Eigen::MatrixXf right = coordinates.cast<float>();
+    return product(*design.rough, right, design.n_threads).cast<double>();
+}
+
+MatrixXd rough_pull_back(const DesignRows& design, const MatrixXd& row_values) {
+    if (!design.rough) return pull_back(design, row_values);
+    const Eigen::MatrixXf right = row_values.cast<float>();
+    return transposed_product(*design.rough, right, design.n_threads).cast<double>();
+}
+
+}  // namespace
 
 MatrixXd row_scores(const DesignRows& design, const MatrixXd& coordinates) {
-    return design.matrix * coordinates;
+    return product(design.matrix(), coordinates, design.n_threads);
 }
 
 MatrixXd pull_back(const DesignRows& design, const MatrixXd& row_values) {
     if (design.coordinates == Coordinates::gram) return row_values;
-    return design.matrix.transpose() * row_values;
+    return transposed_product(design.matrix(), row_values, design.n_threads);
 }
 
 double inner_product(const DesignRows& design, const MatrixXd& left, const MatrixXd& right,
@@ -21,15 +83,14 @@ double inner_product(const DesignRows& design, const MatrixXd& left, const Matri
 
 Direction newton_direction(const DesignRows& design, const LogLoss& loss, const LossState& state,
                            double lambda, bool fit_intercept, const Preconditioner& preconditioner,
-                           MatrixXd residual, VectorXd intercept_residual, double reduction, int max_iter) {
+                           MatrixXd residual, MatrixXd residual_scores, VectorXd intercept_residual,
+                           double reduction, int max_iter) {
     const bool gram = design.coordinates == Coordinates::gram;
     Direction found{{MatrixXd::Zero(residual.rows(), residual.cols()), VectorXd::Zero(residual.cols())},
                     MatrixXd::Zero(design.n_rows(), residual.cols()),
                     0};
-    MatrixXd residual_scores;
-    if (gram) residual_scores = row_scores(design, residual);
     Step preconditioned = preconditioner.solve(residual, residual_scores, intercept_residual);
-    MatrixXd preconditioned_scores = row_scores(design, preconditioned.coordinates);
+    MatrixXd preconditioned_scores = rough_row_scores(design, preconditioned.coordinates);
     const auto squared_norm = [&] {
         return inner_product(design, residual, preconditioned.coordinates, preconditioned_scores) +
                intercept_residual.dot(preconditioned.intercepts);
@@ -44,8 +105,8 @@ Direction newton_direction(const DesignRows& design, const LogLoss& loss, const 
         MatrixXd change = search_scores;
         change.rowwise() += search.intercepts.transpose();
         const MatrixXd curved = loss.curvature_product(state, change);
-        MatrixXd product = pull_back(design, curved);
-        product += lambda * search.coordinates;
+        MatrixXd applied = rough_pull_back(design, curved);
+        applied += lambda * search.coordinates;
         const double curvature =
             curved.cwiseProduct(change).sum() +
             lambda * inner_product(design, search.coordinates, search.coordinates, search_scores);
@@ -54,12 +115,13 @@ Direction newton_direction(const DesignRows& design, const LogLoss& loss, const 
         found.step.coordinates += length * search.coordinates;
         found.step.intercepts += length * search.intercepts;
         found.scores += length * search_scores;
+        if (found.n_iter == max_iter) break;
 
-        residual -= length * product;
+        residual -= length * applied;
         if (gram) residual_scores = row_scores(design, residual);
         if (fit_intercept) intercept_residual -= length * curved.colwise().sum().transpose();
         preconditioned = preconditioner.solve(residual, residual_scores, intercept_residual);
-        preconditioned_scores = row_scores(design, preconditioned.coordinates);
+        preconditioned_scores = rough_row_scores(design, preconditioned.coordinates);
         const double next = squared_norm();
         if (!(next > wanted)) break;
         search.coordinates = preconditioned.coordinates + (next / norm) * search.coordinates;

@@ -26,9 +26,11 @@ struct Direction {
 };
 
 /// Solves H direction = (residual, intercept_residual), H the second derivative of the penalised loss at
-/// `state`, until the residual in the norm of the preconditioner has shrunk by `reduction`.
+/// `state`, until the residual in the norm of the preconditioner has shrunk by `reduction`, or for `max_iter`
+/// iterations. `residual_scores`: row scores of `residual` (not used in primal form).
 Direction newton_direction(const DesignRows& design, const LogLoss& loss, const LossState& state,
                            double lambda, bool fit_intercept, const Preconditioner& preconditioner,
-                           MatrixXd residual, VectorXd intercept_residual, double reduction, int max_iter);
+                           MatrixXd residual, MatrixXd residual_scores, VectorXd intercept_residual,
+                           double reduction, int max_iter);
 
 }  // namespace fastplr::solver

@@ -67,7 +67,7 @@ std::vector<LogisticFit> fit_all_rows(const solver::ReducedDesign& design, const
     std::iota(all.begin(), all.end(), std::int64_t{0});
     const solver::FitRows fit_rows = solver::rows_to_fit(rows, all);
     const solver::NewtonSettings settings{options.tol, options.max_iter, options.fit_intercept,
-                                          options.polish};
+                                          options.polish, solver::resolve_n_threads(options.n_threads)};
     std::vector<LogisticFit> fits(lambdas.size());
     solver::follow_path(
         design, fit_rows, lambdas, settings,
@@ -183,7 +183,7 @@ LeaveOneOut approximate_leave_one_out(const TrainingRows& rows, std::span<const 
     std::vector<std::int64_t> all(static_cast<std::size_t>(rows.features.n_rows));
     std::iota(all.begin(), all.end(), std::int64_t{0});
     const solver::FitRows fitted = solver::rows_to_fit(rows, all);
-    const solver::DesignRows taken = design.take(fitted.rows);
+    const solver::DesignRows taken = design.take(fitted.rows, solver::resolve_n_threads(options.n_threads));
     const solver::LogLoss loss = solver::loss_of(fitted);
     const Index n_outputs = loss.n_outputs();
     const Index order = solver::leave_one_out_order(taken, n_outputs);
@@ -200,18 +200,27 @@ LeaveOneOut approximate_leave_one_out(const TrainingRows& rows, std::span<const 
     LeaveOneOut result;
     const auto n_all = static_cast<Index>(all.size());
     result.logits.resize(lambdas.size() * static_cast<std::size_t>(n_all * n_outputs));
-    const solver::NewtonSettings settings{options.tol, options.max_iter, options.fit_intercept, false};
+    const int n_threads = solver::resolve_n_threads(options.n_threads);
+    const solver::NewtonSettings settings{options.tol, options.max_iter, options.fit_intercept, false,
+                                          n_threads};
+    std::vector<solver::Iterate> fits(lambdas.size());
     solver::follow_path(
         taken, loss, lambdas, settings,
         [&](std::size_t at, const solver::Iterate& iterate, const solver::NewtonReport& report) {
-            using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-            Eigen::Map<RowMajor> logits(result.logits.data() + static_cast<Index>(at) * n_all * n_outputs,
-                                        n_all, n_outputs);
-            logits(fitted.rows, Eigen::all) =
-                solver::leave_one_out_scores(taken, loss, iterate, lambdas[at], options.fit_intercept);
-            logits(others, Eigen::all) = design.scores(others, fitted.rows, iterate.coordinates).rowwise() +
-                                         iterate.intercepts.transpose();
+            fits[at] = iterate;
             result.n_unconverged += report.converged ? 0 : 1;
+        });
+    // One penalty a thread, unless their matrices would take much memory.
+    solver::parallel_for(
+        static_cast<Index>(lambdas.size()), order > kMaxLeaveOneOutOrder / 4 ? 1 : n_threads,
+        [&](Index number) {
+            using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+            const auto at = static_cast<std::size_t>(number);
+            Eigen::Map<RowMajor> logits(result.logits.data() + number * n_all * n_outputs, n_all, n_outputs);
+            logits(fitted.rows, Eigen::all) =
+                solver::leave_one_out_scores(taken, loss, fits[at], lambdas[at], options.fit_intercept);
+            logits(others, Eigen::all) = design.scores(others, fitted.rows, fits[at].coordinates).rowwise() +
+                                         fits[at].intercepts.transpose();
         });
     return result;
 }

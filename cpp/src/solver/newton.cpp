@@ -17,6 +17,10 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// Factors for each class cost n_outputs n^2 doubles; above this all classes share one.
 constexpr double kFactorBytes = 256.0 * 1024 * 1024;
 constexpr int kMaxConjugateGradients = 1000;
+/// Conjugate gradients that cost as much as a factorisation, by its order (measured at orders 60 to 1,000).
+constexpr double kFactorsWorth = 1.0 / 40.0;
+/// Relative duality gap that the polishing step is after.
+constexpr double kPolished = 1e-18;
 /// A probability this close to 0 or 1 counts as one that an unpenalised fit drove there.
 constexpr double kSaturated = 1e-10;
 
@@ -28,15 +32,27 @@ double penalty(const DesignRows& design, double lambda, const Iterate& iterate) 
     return 0.5 * lambda * inner_product(design, iterate.coordinates, iterate.coordinates, iterate.scores);
 }
 
+}  // namespace
+
+double objective(const DesignRows& design, const LogLoss& loss, double lambda, const Iterate& iterate) {
+    LossState state;
+    loss.evaluate_slope(total_scores(iterate), state);
+    return state.loss + penalty(design, lambda, iterate);
+}
+
+namespace {
+
 struct Gradient {
     MatrixXd coordinates;
+    MatrixXd scores;  // gram: row scores of the coordinates
     VectorXd intercepts;
 };
 
 Gradient gradient(const DesignRows& design, const LossState& state, double lambda, const Iterate& iterate,
                   bool fit_intercept) {
-    Gradient result{pull_back(design, state.residual), VectorXd::Zero(state.residual.cols())};
+    Gradient result{pull_back(design, state.residual), {}, VectorXd::Zero(state.residual.cols())};
     result.coordinates += lambda * iterate.coordinates;
+    if (design.coordinates == Coordinates::gram) result.scores = row_scores(design, result.coordinates);
     if (fit_intercept) result.intercepts = state.residual.colwise().sum().transpose();
     return result;
 }
@@ -47,21 +63,22 @@ double largest_gradient(const DesignRows& design, const LogLoss& loss, bool fit_
     LossState state;
     loss.evaluate_slope(total_scores(null_iterate(design, loss, fit_intercept)), state);
     const MatrixXd residual = state.residual.cwiseAbs();
-    const double features = (design.matrix.cwiseAbs().transpose() * residual).squaredNorm();
+    const double features = (design.matrix().cwiseAbs().transpose() * residual).squaredNorm();
     return std::sqrt(features + (fit_intercept ? residual.colwise().sum().squaredNorm() : 0.0));
 }
 
 double duality_gap(const DesignRows& design, const LogLoss& loss, const LossState& state, double lambda,
-                   const Iterate& iterate, Gradient gradient, bool fit_intercept) {
+                   const Iterate& iterate, const Gradient& gradient, bool fit_intercept) {
     double divergence = 0.0;
+    MatrixXd balanced = gradient.coordinates, scores = gradient.scores;
     if (fit_intercept) {
         MatrixXd change;
         divergence = loss.balance(total_scores(iterate), state, change);
-        gradient.coordinates += pull_back(design, change);
+        const MatrixXd pulled = pull_back(design, change);
+        balanced += pulled;
+        if (design.coordinates == Coordinates::gram) scores += row_scores(design, pulled);
     }
-    MatrixXd scores;
-    if (design.coordinates == Coordinates::gram) scores = row_scores(design, gradient.coordinates);
-    const double squared = inner_product(design, gradient.coordinates, gradient.coordinates, scores);
+    const double squared = inner_product(design, balanced, balanced, scores);
     return divergence + std::max(squared, 0.0) / (2.0 * lambda);
 }
 
@@ -70,7 +87,7 @@ double duality_gap(const DesignRows& design, const LogLoss& loss, const LossStat
 /// (quasi-complete separation).
 bool runs_to_infinity(const DesignRows& design, const LossState& state) {
     MatrixXd bordered(design.n_rows(), design.n_coordinates() + 1);
-    bordered << design.matrix, VectorXd::Ones(design.n_rows());
+    bordered << design.matrix(), VectorXd::Ones(design.n_rows());
     Index full_rank = -1;
     for (Index k = 0; k < state.curvature.cols(); ++k) {
         std::vector<Index> moving;
@@ -154,6 +171,17 @@ class LineSearch {
     double quadratic_;
 };
 
+/// Whether the factors at hand solve the system in fewer conjugate gradients than new factors are worth.
+bool cheaper_to_reuse(const Preconditioner& preconditioner, const MatrixXd& curvature, double lambda,
+                      double reduction, const DesignRows& design) {
+    if (lambda == 0.0 || !preconditioner.has_factors(curvature.cols())) return false;
+    const double root = std::sqrt(1.0 + preconditioner.drift(curvature, lambda));
+    const double rate = (root - 1.0) / (root + 1.0);  // by which an iteration shrinks the error, at the worst
+    if (!(rate > 0.0)) return true;
+    const double n_iter = std::log(2.0 / reduction) / -std::log(rate);
+    return n_iter <= kFactorsWorth * static_cast<double>(design.n_coordinates());
+}
+
 bool factors_fit_in_memory(const DesignRows& design, Index n_outputs) {
     const auto n = static_cast<double>(design.n_coordinates());
     return 8.0 * n * n * static_cast<double>(n_outputs) <= kFactorBytes;
@@ -169,12 +197,12 @@ Iterate null_iterate(const DesignRows& design, const LogLoss& loss, bool fit_int
 }
 
 NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lambda,
-                      const NewtonSettings& settings, Iterate& iterate) {
+                      const NewtonSettings& settings, Preconditioner& preconditioner, Iterate& iterate) {
     NewtonReport report;
     LossState state;
     const bool fits = factors_fit_in_memory(design, loss.n_outputs());
     // In Gram form a factor for each class costs no more than a few products; in primal form forming the
-    // matrices costs as much as n_coordinates / 4 products, so they wait until products prove many.
+    // matrices costs as much as n_coordinates / 2 products, so they wait until products prove many.
     bool per_class = loss.n_outputs() > 1 && fits && design.coordinates == Coordinates::gram;
     const double gradient_scale =
         lambda == 0.0 ? largest_gradient(design, loss, settings.fit_intercept) : 0.0;
@@ -226,14 +254,17 @@ NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lamb
         }
 
         const MatrixXd curvature = per_class ? state.curvature : loss.shared_curvature(state);
-        const Preconditioner preconditioner(design, curvature, lambda, settings.fit_intercept);
         // Steps exact enough for the error to be squared, or nearly, by each.
-        const double reduction = certified ? 1e-5 : std::clamp(std::sqrt(report.gap), 1e-6, 0.1);
-        const Direction direction =
-            newton_direction(design, loss, state, lambda, settings.fit_intercept, preconditioner,
-                             -slope.coordinates, -slope.intercepts, reduction, kMaxConjugateGradients);
+        const double wanted = certified ? std::sqrt(kPolished / report.gap) : std::sqrt(report.gap);
+        const double reduction = std::clamp(wanted, 1e-6, report.gap > 1.0 ? 0.3 : 0.1);
+        const bool fresh = !cheaper_to_reuse(preconditioner, curvature, lambda, reduction, design);
+        if (fresh) preconditioner.factorise(curvature, lambda);
+        const bool exact = fresh && loss.n_outputs() == 1 && lambda > 0.0;
+        const Direction direction = newton_direction(
+            design, loss, state, lambda, settings.fit_intercept, preconditioner, -slope.coordinates,
+            -slope.scores, -slope.intercepts, reduction, exact ? 1 : kMaxConjugateGradients);
         if (!per_class && fits && loss.n_outputs() > 1 &&
-            direction.n_iter > std::max<Index>(20, design.n_coordinates() / 8)) {
+            direction.n_iter > std::max<Index>(20, design.n_coordinates() / 2)) {
             per_class = true;
         }
         LineSearch search(design, loss, lambda, iterate, direction);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "log_loss.hpp"
+#include "preconditioner.hpp"
 #include "reduced_design.hpp"
 
 namespace fastplr::solver {
@@ -19,6 +20,7 @@ struct NewtonSettings {
     int max_iter = 100;
     bool fit_intercept = true;
     bool polish = false;
+    int n_threads = 1;
 };
 
 struct NewtonReport {
@@ -32,8 +34,12 @@ struct NewtonReport {
 Iterate null_iterate(const DesignRows& design, const LogLoss& loss, bool fit_intercept);
 
 /// Improves `iterate` until its relative duality gap is at most tol, or max_iter steps were taken, or
-/// rounding stops progress. lambda = 0 needs primal coordinates.
+/// rounding stops progress. lambda = 0 needs primal coordinates. `preconditioner` is of the same design;
+/// factors that an earlier call left in it are used while they are good.
 NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lambda,
-                      const NewtonSettings& settings, Iterate& iterate);
+                      const NewtonSettings& settings, Preconditioner& preconditioner, Iterate& iterate);
+
+/// sum_i w_i log_loss_i + lambda / 2 ||B||^2
+double objective(const DesignRows& design, const LogLoss& loss, double lambda, const Iterate& iterate);
 
 }  // namespace fastplr::solver

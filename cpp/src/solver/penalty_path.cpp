@@ -1,10 +1,72 @@
 #include "penalty_path.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <memory>
 #include <numeric>
 
+#include "conjugate_gradients.hpp"
+#include "preconditioner.hpp"
+
 namespace fastplr::solver {
+namespace {
+
+/// Outputs from which on products take most of the time, in primal form.
+constexpr Index kManyOutputs = 10;
+
+/// Where the next fit of a path may start: on the line through the last two, by lambda, by its logarithm
+/// (along which coefficients move evenly where classes are separable) or by its inverse (as they do where the
+/// penalty is strong).
+class Prediction {
+  public:
+    /// Moves `iterate`, the last fit, to the best start for `lambda`, by the objective there.
+    void improve(const DesignRows& design, const LogLoss& loss, double lambda, Iterate& iterate) const {
+        if (fits_.size() < 2 || !(lambda > 0.0) || lambda == fits_.back().lambda) return;
+        const Fit& last = fits_.back();
+        const Fit& before = fits_.front();
+        double least = objective(design, loss, lambda, last.iterate);
+        double chosen = 0.0;
+        const double by_logarithm = std::log(lambda / last.lambda) / std::log(last.lambda / before.lambda);
+        const double by_inverse =
+            (1.0 / lambda - 1.0 / last.lambda) / (1.0 / last.lambda - 1.0 / before.lambda);
+        for (const double share : {0.5 * by_logarithm, by_logarithm, by_inverse}) {
+            const double value = objective(design, loss, lambda, ahead(share));
+            if (value < least) {
+                least = value;
+                chosen = share;
+            }
+        }
+        if (chosen == 0.0) return;
+        iterate = ahead(chosen);
+        // Exactly, which sums of scores are not.
+        iterate.scores = row_scores(design, iterate.coordinates);
+    }
+
+    void add(double lambda, const Iterate& iterate) {
+        if (fits_.size() == 2) fits_.erase(fits_.begin());
+        if (lambda > 0.0) fits_.push_back({lambda, iterate});
+    }
+
+  private:
+    struct Fit {
+        double lambda;
+        Iterate iterate;
+    };
+
+    /// `share` times the step from the fit before last to the last one, beyond the last one.
+    Iterate ahead(double share) const {
+        const Iterate& last = fits_.back().iterate;
+        const Iterate& before = fits_.front().iterate;
+        return {last.coordinates + share * (last.coordinates - before.coordinates),
+                last.scores + share * (last.scores - before.scores),
+                last.intercepts + share * (last.intercepts - before.intercepts)};
+    }
+
+    std::vector<Fit> fits_;
+};
+
+}  // namespace
 
 FitRows rows_to_fit(const TrainingRows& rows, std::span<const std::int64_t> among) {
     FitRows chosen;
@@ -38,18 +100,26 @@ LogLoss loss_of(const FitRows& rows) {
 
 void follow_path(const ReducedDesign& design, const FitRows& rows, std::span<const double> lambdas,
                  const NewtonSettings& settings, const PathReport& report) {
-    follow_path(design.take(rows.rows), loss_of(rows), lambdas, settings, report);
+    follow_path(design.take(rows.rows, settings.n_threads), loss_of(rows), lambdas, settings, report);
 }
 
-void follow_path(const DesignRows& design, const LogLoss& loss, std::span<const double> lambdas,
+void follow_path(const DesignRows& given, const LogLoss& loss, std::span<const double> lambdas,
                  const NewtonSettings& settings, const PathReport& report) {
+    DesignRows design = given;
+    if (design.coordinates == Coordinates::primal && loss.n_outputs() >= kManyOutputs) {
+        design.rough = std::make_shared<const Eigen::MatrixXf>(design.matrix().cast<float>());
+    }
     std::vector<std::size_t> order(lambdas.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t a, std::size_t b) { return lambdas[a] > lambdas[b]; });
     Iterate iterate = null_iterate(design, loss, settings.fit_intercept);
+    Preconditioner preconditioner(design, settings.fit_intercept, settings.n_threads);
+    Prediction prediction;
     for (const std::size_t at : order) {
-        const NewtonReport newton = minimise(design, loss, lambdas[at], settings, iterate);
+        prediction.improve(design, loss, lambdas[at], iterate);
+        const NewtonReport newton = minimise(design, loss, lambdas[at], settings, preconditioner, iterate);
+        prediction.add(lambdas[at], iterate);
         report(at, iterate, newton);
     }
 }

@@ -3,7 +3,10 @@
 #include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <numeric>
 #include <string>
+#include <utility>
 
 #include "fastplr/errors.hpp"
 #include "parallel.hpp"
@@ -11,9 +14,18 @@
 namespace fastplr::solver {
 namespace {
 
-/// Features widened at a time: small enough to stay in cache with 1,000 rows, large enough for the product to
-/// be fast.
+/// Features of a product at a time: small enough to stay in cache with 1,000 rows, large enough for the
+/// product to be fast.
 constexpr Index kFeatureBlock = 256;
+/// Features that are copied at a time, where the copy of all is to be the only one.
+constexpr Index kCopiedFeatures = 16;
+/// Features of sums at a time: the sums stay in the first cache.
+constexpr Index kMomentBlock = 512;
+/// Values for which a second thread is worth starting.
+constexpr Index kThreadedValues = 200'000;
+/// Gram form is faster up to this many rows a feature: a factor of order n costs n^3 / 3, the primal system
+/// n p^2 + p^3 / 3 (equal at 1.88), and the Gram matrix is made once for all folds.
+constexpr double kGramRowsPerFeature = 1.8;
 /// Gram form divides by lambda what it computed from numbers this much larger: 7 digits are left at worst.
 constexpr double kLargestGramRatio = 1e9;
 
@@ -23,32 +35,55 @@ double feature(const FeatureView& view, Index row, Index column) {
                                              : static_cast<double>(static_cast<const float*>(view.data)[at]);
 }
 
+/// Rows of features as they lie in a NumPy array.
+using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using MappedRows = Eigen::Map<const RowMajor, 0, Eigen::OuterStride<>>;
+
+/// Whether products can be taken of the caller's memory as it is.
+bool can_be_mapped(const FeatureView& view) {
+    return view.type == FeatureType::float64 && view.feature_stride == 1 &&
+           view.row_stride >= view.n_features;
+}
+
+MappedRows mapped(const FeatureView& view) {
+    return {static_cast<const double*>(view.data), view.n_rows, view.n_features,
+            Eigen::OuterStride<>(view.row_stride)};
+}
+
 template <typename Scalar>
-void copy_block(const FeatureView& view, Index first, Index count, Eigen::Ref<MatrixXd> block) {
+void copy_block(const FeatureView& view, Index first, Index count, const VectorXd& means, RowMajor& block) {
     const auto* data = static_cast<const Scalar*>(view.data) + first * view.feature_stride;
-    // Strips of rows: the lines of a row-major source stay in cache while the strip is written column by
-    // column.
-    constexpr Index kStrip = 64;
-    for (Index strip = 0; strip < view.n_rows; strip += kStrip) {
-        const Index end = std::min<Index>(strip + kStrip, view.n_rows);
-        for (Index column = 0; column < count; ++column) {
-            const Scalar* source = data + column * view.feature_stride;
-            for (Index row = strip; row < end; ++row) {
-                block(row, column) = static_cast<double>(source[row * view.row_stride]);
+    block.resize(view.n_rows, count);
+    if (view.feature_stride == 1) {
+        for (Index row = 0; row < view.n_rows; ++row) {
+            const Eigen::Map<const Eigen::Array<Scalar, 1, Eigen::Dynamic>> source(
+                data + row * view.row_stride, count);
+            block.row(row).array() =
+                source.template cast<double>() - means.segment(first, count).transpose().array();
+        }
+        return;
+    }
+    // Strips of features: lines of the block stay in cache while its columns are written.
+    constexpr Index kStrip = 16;
+    for (Index strip = 0; strip < count; strip += kStrip) {
+        const Index end = std::min<Index>(strip + kStrip, count);
+        for (Index row = 0; row < view.n_rows; ++row) {
+            for (Index column = strip; column < end; ++column) {
+                block(row, column) =
+                    static_cast<double>(data[row * view.row_stride + column * view.feature_stride]) -
+                    means[first + column];
             }
         }
     }
 }
 
 /// Features first .. first+count-1 of all rows, in float64, less their means.
-void load_block(const FeatureView& view, Index first, Index count, const VectorXd& means,
-                Eigen::Ref<MatrixXd> block) {
+void load_block(const FeatureView& view, Index first, Index count, const VectorXd& means, RowMajor& block) {
     if (view.type == FeatureType::float64) {
-        copy_block<double>(view, first, count, block);
+        copy_block<double>(view, first, count, means, block);
     } else {
-        copy_block<float>(view, first, count, block);
+        copy_block<float>(view, first, count, means, block);
     }
-    block.rowwise() -= means.segment(first, count).transpose();
 }
 
 [[noreturn]] void throw_not_finite(const FeatureView& view, Index column) {
@@ -63,43 +98,84 @@ void load_block(const FeatureView& view, Index first, Index count, const VectorX
                      " is too large: its sum over the rows overflows; scale the features first");
 }
 
-VectorXd finite_means(const FeatureView& view) {
-    VectorXd means = VectorXd::Zero(view.n_features);
-    MatrixXd block(view.n_rows, std::min<Index>(kFeatureBlock, view.n_features));
-    for (Index first = 0; first < view.n_features; first += kFeatureBlock) {
-        const Index count = std::min(kFeatureBlock, view.n_features - first);
-        auto part = block.leftCols(count);
-        load_block(view, first, count, means, part);
-        const VectorXd mean = part.colwise().mean().transpose();
-        // x - x is NaN for NaN and inf alone, so one sum tells whether a column is finite.
-        const VectorXd largest = part.cwiseAbs().colwise().sum().transpose();
-        for (Index j = 0; j < count; ++j) {
-            if (!std::isfinite(largest[j])) throw_not_finite(view, first + j);
+struct Moments {
+    VectorXd means;
+    VectorXd variances;
+};
+
+template <typename Scalar>
+void add_moments(const FeatureView& view, Index first, Index count, VectorXd& sums, VectorXd& squares) {
+    const auto* data = static_cast<const Scalar*>(view.data) + first * view.feature_stride;
+    for (Index row = 0; row < view.n_rows; ++row) {
+        const Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>, 0, Eigen::InnerStride<>> source(
+            data + row * view.row_stride, count, Eigen::InnerStride<>(view.feature_stride));
+        if (view.feature_stride == 1) {
+            const Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>> packed(source.data(), count);
+            sums.segment(first, count).array() += packed.template cast<double>();
+            squares.segment(first, count).array() += packed.template cast<double>().square();
+        } else {
+            sums.segment(first, count).array() += source.template cast<double>();
+            squares.segment(first, count).array() += source.template cast<double>().square();
         }
-        means.segment(first, count) = mean;
     }
-    return means;
 }
 
+/// Throws where a feature is not finite. Variances are rough where means are large.
+Moments moments(const FeatureView& view, int n_threads) {
+    VectorXd sums = VectorXd::Zero(view.n_features), squares = sums;
+    const Index n_blocks = (view.n_features + kMomentBlock - 1) / kMomentBlock;
+    const bool small = view.n_rows * view.n_features < kThreadedValues;
+    parallel_for(n_blocks, small ? 1 : n_threads, [&](Index b) {
+        const Index first = b * kMomentBlock;
+        const Index count = std::min(kMomentBlock, view.n_features - first);
+        if (view.type == FeatureType::float64) {
+            add_moments<double>(view, first, count, sums, squares);
+        } else {
+            add_moments<float>(view, first, count, sums, squares);
+        }
+    });
+    for (Index j = 0; j < view.n_features; ++j) {
+        // NaN and infinity carry over to the sum.
+        if (!std::isfinite(sums[j])) throw_not_finite(view, j);
+    }
+    const auto n = static_cast<double>(view.n_rows);
+    Moments found{sums / n, {}};
+    found.variances = (squares / n - found.means.cwiseAbs2()).cwiseMax(0.0);
+    return found;
+}
+
+/// Whether centring after a product loses no digits worth having.
+bool centred_enough(const Moments& moments) { return moments.means.squaredNorm() <= moments.variances.sum(); }
+
 /// X X' of the centred features. Threads share the features out and add up their parts.
-MatrixXd gram_matrix(const FeatureView& view, const VectorXd& means, int n_threads) {
+MatrixXd gram_matrix(const FeatureView& view, const VectorXd& means, bool directly, int n_threads) {
     const Index n_blocks = (view.n_features + kFeatureBlock - 1) / kFeatureBlock;
     const Index n_parts = std::max<Index>(1, std::min<Index>(n_threads, n_blocks));
     std::vector<MatrixXd> parts(static_cast<std::size_t>(n_parts));
     parallel_for(n_parts, n_threads, [&](Index part) {
         MatrixXd& gram = parts[static_cast<std::size_t>(part)];
         gram = MatrixXd::Zero(view.n_rows, view.n_rows);
-        MatrixXd block(view.n_rows, std::min<Index>(kFeatureBlock, view.n_features));
+        RowMajor block;
         for (Index b = part; b < n_blocks; b += n_parts) {
             const Index first = b * kFeatureBlock;
             const Index count = std::min(kFeatureBlock, view.n_features - first);
-            load_block(view, first, count, means, block.leftCols(count));
-            gram.selfadjointView<Eigen::Lower>().rankUpdate(block.leftCols(count));
+            if (directly) {
+                gram.selfadjointView<Eigen::Lower>().rankUpdate(mapped(view).middleCols(first, count));
+            } else {
+                load_block(view, first, count, means, block);
+                gram.selfadjointView<Eigen::Lower>().rankUpdate(block);
+            }
         }
     });
     for (Index part = 1; part < n_parts; ++part) parts[0] += parts[static_cast<std::size_t>(part)];
     MatrixXd gram = std::move(parts[0]);
     gram.triangularView<Eigen::StrictlyUpper>() = gram.transpose();
+    if (directly && !means.isZero(0.0)) {
+        const VectorXd row_means = gram.rowwise().mean();
+        const double mean = row_means.mean();
+        gram.colwise() -= row_means;
+        gram.rowwise() -= (row_means.array() - mean).matrix().transpose();
+    }
     return gram;
 }
 
@@ -108,56 +184,67 @@ MatrixXd gram_matrix(const FeatureView& view, const VectorXd& means, int n_threa
 ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, bool centre,
                              double largest_weight_per_lambda, int n_threads)
     : features_(features), n_threads_(n_threads) {
-    means_ = finite_means(features);
-    if (!centre) means_.setZero();
+    const Moments found = moments(features, n_threads);
+    means_ = centre ? found.means : VectorXd::Zero(features.n_features);
+    directly_ = can_be_mapped(features) && (!centre || centred_enough(found));
     form_ = form;
     if (form == SolverForm::automatic) {
-        form_ = features.n_rows < features.n_features ? SolverForm::gram : SolverForm::primal;
+        const double most = kGramRowsPerFeature * static_cast<double>(features.n_features);
+        form_ = static_cast<double>(features.n_rows) < most ? SolverForm::gram : SolverForm::primal;
     }
     if (form_ == SolverForm::primal) {
         coordinates_ = Coordinates::primal;
-        matrix_.resize(features.n_rows, features.n_features);
-        for (Index first = 0; first < features.n_features; first += kFeatureBlock) {
-            const Index count = std::min<Index>(kFeatureBlock, features.n_features - first);
-            load_block(features, first, count, means_, matrix_.middleCols(first, count));
-        }
+        MatrixXd rows(features.n_rows, features.n_features);
+        const Index n_blocks = (features.n_features + kCopiedFeatures - 1) / kCopiedFeatures;
+        parallel_for(n_blocks, rows.size() < kThreadedValues ? 1 : n_threads, [&](Index b) {
+            const Index first = b * kCopiedFeatures;
+            const Index count = std::min<Index>(kCopiedFeatures, features.n_features - first);
+            RowMajor block;
+            load_block(features, first, count, means_, block);
+            rows.middleCols(first, count) = block;
+        });
+        matrix_ = std::make_shared<const MatrixXd>(std::move(rows));
         return;
     }
-    matrix_ = gram_matrix(features, means_, n_threads);
-    if (!matrix_.allFinite()) {
+    matrix_ = std::make_shared<const MatrixXd>(gram_matrix(features, means_, directly_, n_threads));
+    if (!matrix_->allFinite()) {
         throw InputError("features are too large: products of two rows overflow; scale the features first");
     }
     coordinates_ = Coordinates::gram;
-    const double largest_square = matrix_.diagonal().maxCoeff();
+    const double largest_square = matrix_->diagonal().maxCoeff();
     if (largest_square * largest_weight_per_lambda <= kLargestGramRatio) return;
 
     // Next to a tiny penalty the n x n systems lose their digits; without one they are singular. X X' = U S
     // U' gives X = (U S^1/2) V' with V = X' U S^-1/2 orthonormal: primal coordinates in at most n_rows
     // dimensions.
-    const Eigen::SelfAdjointEigenSolver<MatrixXd> eigen(matrix_);
+    const Eigen::SelfAdjointEigenSolver<MatrixXd> eigen(*matrix_);
     const VectorXd& values = eigen.eigenvalues();
     const double cutoff = values.cwiseAbs().maxCoeff() * static_cast<double>(features.n_rows) * 1e-14;
     const Index rank = (values.array() > cutoff).count();
     if (rank == 0) {  // all rows equal
-        matrix_ = MatrixXd::Zero(features.n_rows, 1);
+        matrix_ = std::make_shared<const MatrixXd>(MatrixXd::Zero(features.n_rows, 1));
         row_basis_ = MatrixXd::Zero(features.n_rows, 1);
         coordinates_ = Coordinates::primal;
         return;
     }
     const MatrixXd vectors = eigen.eigenvectors().rightCols(rank);
     const VectorXd singular = values.tail(rank).cwiseSqrt();
-    matrix_ = vectors * singular.asDiagonal();
+    matrix_ = std::make_shared<const MatrixXd>(vectors * singular.asDiagonal());
     row_basis_ = vectors * singular.cwiseInverse().asDiagonal();
     coordinates_ = Coordinates::primal;
 }
 
-DesignRows ReducedDesign::take(std::span<const Index> rows) const {
-    DesignRows taken{coordinates_, {}};
+DesignRows ReducedDesign::take(std::span<const Index> rows, int n_threads) const {
+    DesignRows taken{coordinates_, {}, n_threads, {}};
     const std::vector<Index> at(rows.begin(), rows.end());
-    if (coordinates_ == Coordinates::gram) {
-        taken.matrix = matrix_(at, at);
+    std::vector<Index> all(static_cast<std::size_t>(matrix_->rows()));
+    std::iota(all.begin(), all.end(), Index{0});
+    if (at == all) {
+        taken.storage = matrix_;
+    } else if (coordinates_ == Coordinates::gram) {
+        taken.storage = std::make_shared<const MatrixXd>((*matrix_)(at, at));
     } else {
-        taken.matrix = matrix_(at, Eigen::all);
+        taken.storage = std::make_shared<const MatrixXd>((*matrix_)(at, Eigen::all));
     }
     return taken;
 }
@@ -165,9 +252,9 @@ DesignRows ReducedDesign::take(std::span<const Index> rows) const {
 MatrixXd ReducedDesign::scores(std::span<const Index> test, std::span<const Index> train,
                                const MatrixXd& coordinates) const {
     const std::vector<Index> to(test.begin(), test.end());
-    if (coordinates_ == Coordinates::primal) return matrix_(to, Eigen::all) * coordinates;
+    if (coordinates_ == Coordinates::primal) return (*matrix_)(to, Eigen::all) * coordinates;
     const std::vector<Index> from(train.begin(), train.end());
-    const MatrixXd cross = matrix_(to, from);
+    const MatrixXd cross = (*matrix_)(to, from);
     return cross * coordinates;
 }
 
@@ -185,12 +272,20 @@ MatrixXd ReducedDesign::coefficients(std::span<const Index> train, const MatrixX
     }
     MatrixXd result(features_.n_features, coordinates.cols());
     const Index n_blocks = (features_.n_features + kFeatureBlock - 1) / kFeatureBlock;
-    parallel_for(n_blocks, n_threads_, [&](Index b) {
+    const VectorXd sums = dual.colwise().sum().transpose();
+    const bool small = features_.n_rows * features_.n_features < kThreadedValues;
+    parallel_for(n_blocks, small ? 1 : n_threads_, [&](Index b) {
         const Index first = b * kFeatureBlock;
         const Index count = std::min<Index>(kFeatureBlock, features_.n_features - first);
-        MatrixXd block(features_.n_rows, count);
+        auto part = result.middleRows(first, count);
+        if (directly_) {
+            part.noalias() = mapped(features_).middleCols(first, count).transpose() * dual;
+            part.noalias() -= means_.segment(first, count) * sums.transpose();
+            return;
+        }
+        RowMajor block;
         load_block(features_, first, count, means_, block);
-        result.middleRows(first, count).noalias() = block.transpose() * dual;
+        part.noalias() = block.transpose() * dual;
     });
     return result;
 }

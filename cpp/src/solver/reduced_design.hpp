@@ -2,6 +2,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -25,11 +26,15 @@ enum class Coordinates {
 /// A subset of the rows of a reduced design: what one Newton fit works on.
 struct DesignRows {
     Coordinates coordinates = Coordinates::gram;
-    /// gram: [n x n]; primal: [n x n_coordinates].
-    MatrixXd matrix;
+    std::shared_ptr<const MatrixXd> storage;
+    int n_threads = 1;
+    /// The same in half the memory, for products that need not be exact; none where they are cheap anyway.
+    std::shared_ptr<const Eigen::MatrixXf> rough;
 
-    Index n_rows() const { return matrix.rows(); }
-    Index n_coordinates() const { return matrix.cols(); }
+    /// gram: [n x n]; primal: [n x n_coordinates].
+    const MatrixXd& matrix() const { return *storage; }
+    Index n_rows() const { return matrix().rows(); }
+    Index n_coordinates() const { return matrix().cols(); }
 };
 
 /// Built once from the features; folds only take rows of it. With an intercept the features are centred
@@ -45,8 +50,8 @@ class ReducedDesign {
 
     SolverForm form() const { return form_; }
 
-    /// The design of these rows.
-    DesignRows take(std::span<const Index> rows) const;
+    /// The design of these rows; `n_threads` share its products.
+    DesignRows take(std::span<const Index> rows, int n_threads = 1) const;
 
     /// Scores without intercept [test x n_outputs] of rows `test` for coordinates fitted on rows `train`.
     MatrixXd scores(std::span<const Index> test, std::span<const Index> train,
@@ -63,7 +68,8 @@ class ReducedDesign {
     SolverForm form_;
     Coordinates coordinates_;
     VectorXd means_;
-    MatrixXd matrix_;
+    bool directly_;  // products with the features are taken of the caller's memory and centred afterwards
+    std::shared_ptr<const MatrixXd> matrix_;
     /// Rank-revealing basis: B = X' row_basis_ C. Empty where coordinates need no such map.
     MatrixXd row_basis_;
     int n_threads_;
