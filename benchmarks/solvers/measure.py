@@ -48,17 +48,6 @@ class Timed:
         return statistics.median(self.seconds)
 
 
-<<<<<<< HEAD
-def compare(problem: Problem, rivals: Sequence[Rival], *, n_threads: int, say: Callable[[str], None]) -> list[Timed]:
-    """fastplr first, then `rivals`."""
-    exact = fastplr.LogisticRegression(problem.C, tol=1e-13, max_iter=1000, n_threads=n_threads)
-    exact.fit(problem.X, problem.y)
-    least = problem.objective(exact.coef_, exact.intercept_)
-    found = []
-    for rival in rivals:
-        timed = _loosest(problem, rival, least, n_threads)
-        say(f"  {rival.name}: {timed.trouble or f'tol {timed.tol:g}, excess {timed.excess:.1e}'}")
-=======
 def compare(
     problem: Path, C: float, least: float, processes: Sequence[RivalProcess], *, n_threads: int,
     hopeless: dict[str, str], quick: bool, say: Callable[[str], None],
@@ -85,7 +74,6 @@ def compare(
             if timed.trouble
             else f"    {process.name}: {1e3 * timed.median:.2f} ms at {timed.tol:g}, {timed.excess:.0e} above"
         )
->>>>>>> solver
         found.append(timed)
     contenders = [
         (process, timed)

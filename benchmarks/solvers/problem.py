@@ -65,15 +65,9 @@ class Problem:
             return cls(arrays["X"], arrays["y"])
 
 
-<<<<<<< HEAD
-def real(task: str, n_rows: int, n_features: int, *, C: float, targets: dict[str, float] | None = None) -> Problem:
-    """Hidden states of the default model: rows of a task in equal shares, layers beside one another until there are
-    `n_features` of them, standardised. Raises NoTasks where there are no tasks.
-=======
 def synthetic(n_rows: int, n_features: int, n_classes: int) -> Problem:
     """Normal features whose singular values fall as k^-1/2, as those of hidden states do, and noisy labels; a fixed
     seed.
->>>>>>> solver
     """
     rng = np.random.default_rng([n_rows, n_features, n_classes])
     n_directions = min(n_rows, n_features)
@@ -124,14 +118,6 @@ def _hidden_states(texts: Sequence[str], n_features: int, cache: Path) -> Floats
     embedder = fastplr.Embedder(on_long="truncate", cache=str(cache), progress=False)
     n_layers = -(-n_features // embedder.n_embd)
     middle = embedder.layer_number("middle")
-<<<<<<< HEAD
-    layers = list(range(middle - n_layers // 2, middle - n_layers // 2 + n_layers))
-    features = embedder.embed([rows[i]["text"] for i in chosen], layers=layers)[:, :, 0]
-    X = features.reshape(len(chosen), -1)[:, :n_features].astype(np.float64)
-    X = (X - X.mean(axis=0)) / X.std(axis=0)
-    n_classes = len(labels)
-    return Problem(f"{task}, {len(chosen)} x {n_features}, {n_classes} classes", X, codes[chosen], C, targets or {})
-=======
     layers = [middle - n_layers // 2 + k for k in range(n_layers)]
     features = embedder.embed(list(texts), layers=layers)[:, :, 0]
     return np.asarray(features.reshape(len(texts), -1)[:, :n_features], dtype=np.float64)
@@ -139,4 +125,3 @@ def _hidden_states(texts: Sequence[str], n_features: int, cache: Path) -> Floats
 
 def _standardised(X: Floats) -> Floats:
     return np.ascontiguousarray((X - X.mean(axis=0)) / X.std(axis=0))
->>>>>>> solver
