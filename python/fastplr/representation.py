@@ -218,7 +218,7 @@ def choose(
     begins = [0] * len(places)
     if len(places) > 1 or len(Cs) > 1:
         screened = _screen(features, rows, layers, poolings, Cs, folds, n_threads)
-        begins = [int(np.abs(np.log(Cs) - np.log(candidate.C)).argmin()) for candidate in screened]
+        begins = [int(np.searchsorted(Cs, candidate.C)) for candidate in screened]
     order = sorted(range(len(places)), key=lambda at: screened[at].log_loss if screened else 0.0)
     if speed and screened:
         bound = screened[order[0]].log_loss + screened[order[0]].standard_error
