@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 import warnings
@@ -27,8 +28,8 @@ SAME_LOSS = 1e-4
 #: Solvers that are in question; newton-cholesky factorises a matrix in the features each time, sag and saga are slower.
 SOLVERS = ("newton-cg", "lbfgs", "liblinear")
 TOLERANCES = tuple(10.0 ** -np.arange(1, 9))
-#: A choice that takes longer is not looked at any further.
-PATIENCE = 90.0
+#: A choice that takes longer, in seconds or times the fastest solver's, is not looked at any further.
+PATIENCE = (90.0, 4.0)
 
 
 @dataclass
@@ -64,13 +65,17 @@ def compare_choices(path: Path, *, n_threads: int, quick: bool, say: Callable[[s
     say(f"    fastplr: {statistics.median(ours.seconds):.3f} s, C {ours.C:.3g}, loss {ours.loss:.6f}")
     found = [ours]
     for solver in SOLVERS:
-        found.append(_loosest(problem, Cs, folds, solver, ours, n_threads, quick))
+        fastest = min((min(choice.seconds) for choice in found[1:] if choice.seconds), default=math.inf)
+        patience = min(PATIENCE[0], PATIENCE[1] * fastest)
+        found.append(_loosest(problem, Cs, folds, solver, ours, n_threads, patience, quick))
         last = found[-1]
         say(f"    {last.name}: {last.trouble or f'{statistics.median(last.seconds):.2f} s, loss {last.loss:.6f}'}")
     return [asdict(choice) for choice in found]
 
 
-def _loosest(problem: Problem, Cs: Any, folds: Any, solver: str, ours: Choice, n_threads: int, quick: bool) -> Choice:
+def _loosest(
+    problem: Problem, Cs: Any, folds: Any, solver: str, ours: Choice, n_threads: int, patience: float, quick: bool
+) -> Choice:
     name = f"LogisticRegressionCV, {solver}"
     for tol in TOLERANCES:
         settings: dict[str, Any] = {"solver": solver, "tol": tol, "max_iter": 20_000, "use_legacy_attributes": False}
@@ -93,6 +98,6 @@ def _loosest(problem: Problem, Cs: Any, folds: Any, solver: str, ours: Choice, n
         best.loss = float(losses[int(np.argmin(np.abs(Cs - best.C)))])
         if quick or (best.C == ours.C and abs(best.loss - ours.loss) <= SAME_LOSS * ours.loss):
             return best
-        if best.seconds[0] > PATIENCE:
+        if best.seconds[0] > patience:
             return Choice(name, trouble=f"loss {best.loss:.6f} after {best.seconds[0]:.0f} s at a tolerance of {tol:g}")
     return Choice(name, trouble=f"never the same penalty and loss; at last C {best.C:.3g}, loss {best.loss:.6f}")

@@ -31,7 +31,7 @@ def native(features: Floats, labels: npt.NDArray[np.int32], lambdas: list[float]
     """Logits (n_lambdas, n_rows, n_outputs); of several classes they sum to zero."""
     given_options: dict[str, Any] = {
         "weights": np.ones(len(labels)),
-        "tol": 1e-13,
+        "tol": 1e-16,  # of the objective: 1e-8 of the logits
         "max_iter": 200,
         "fit_intercept": True,
         "solver": "auto",

@@ -10,7 +10,7 @@ namespace fastplr::solver {
 namespace {
 
 /// Multiplications for which a thread is worth starting.
-constexpr double kThreadedWork = 1e6;
+constexpr double kThreadedWork = 4e6;
 /// Columns up to which as many products with a vector are faster than one with a matrix, which copies its
 /// factors.
 constexpr Index kFewColumns = 8;

@@ -14,6 +14,9 @@ namespace {
 
 /// Outputs from which on products take most of the time, in primal form.
 constexpr Index kManyOutputs = 10;
+/// Single precision hides a penalty beside a second derivative that is this many times as large (the bound on
+/// it is some ten times too large).
+constexpr double kRoughRatio = 1e7;
 
 /// Where the next fit of a path may start: on the line through the last two, by lambda, by its logarithm
 /// (along which coefficients move evenly where classes are separable) or by its inverse (as they do where the
@@ -103,11 +106,13 @@ void follow_path(const ReducedDesign& design, const FitRows& rows, std::span<con
     follow_path(design.take(rows.rows, settings.n_threads), loss_of(rows), lambdas, settings, report);
 }
 
-void follow_path(const DesignRows& given, const LogLoss& loss, std::span<const double> lambdas,
+void follow_path(const DesignRows& design, const LogLoss& loss, std::span<const double> lambdas,
                  const NewtonSettings& settings, const PathReport& report) {
-    DesignRows design = given;
+    DesignRows rough = design;
+    double largest = 0.0;  // bound on the loss's second derivative
     if (design.coordinates == Coordinates::primal && loss.n_outputs() >= kManyOutputs) {
-        design.rough = std::make_shared<const Eigen::MatrixXf>(design.matrix().cast<float>());
+        largest = 0.25 * design.matrix().rowwise().squaredNorm().dot(loss.weights());
+        rough.rough = std::make_shared<const Eigen::MatrixXf>(design.matrix().cast<float>());
     }
     std::vector<std::size_t> order(lambdas.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -118,7 +123,8 @@ void follow_path(const DesignRows& given, const LogLoss& loss, std::span<const d
     Prediction prediction;
     for (const std::size_t at : order) {
         prediction.improve(design, loss, lambdas[at], iterate);
-        const NewtonReport newton = minimise(design, loss, lambdas[at], settings, preconditioner, iterate);
+        const NewtonReport newton = minimise(largest <= kRoughRatio * lambdas[at] ? rough : design, loss,
+                                             lambdas[at], settings, preconditioner, iterate);
         prediction.add(lambdas[at], iterate);
         report(at, iterate, newton);
     }

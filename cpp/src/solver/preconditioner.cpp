@@ -10,7 +10,7 @@ namespace fastplr::solver {
 namespace {
 
 /// Work for which a thread is worth starting, in multiplications.
-constexpr double kThreadedWork = 4e6;
+constexpr double kThreadedWork = 2e7;
 /// Rows that are weighted at a time, to stay in cache.
 constexpr Index kRowBlock = 512;
 

@@ -23,6 +23,8 @@ constexpr Index kCopiedFeatures = 16;
 constexpr Index kMomentBlock = 512;
 /// Values for which a second thread is worth starting.
 constexpr Index kThreadedValues = 200'000;
+/// Multiplications for which it is.
+constexpr Index kThreadedProducts = 30'000'000;
 /// Gram form is faster up to this many rows a feature: a factor of order n costs n^3 / 3, the primal system
 /// n p^2 + p^3 / 3 (equal at 1.88), and the Gram matrix is made once for all folds.
 constexpr double kGramRowsPerFeature = 1.8;
@@ -150,7 +152,8 @@ bool centred_enough(const Moments& moments) { return moments.means.squaredNorm()
 /// X X' of the centred features. Threads share the features out and add up their parts.
 MatrixXd gram_matrix(const FeatureView& view, const VectorXd& means, bool directly, int n_threads) {
     const Index n_blocks = (view.n_features + kFeatureBlock - 1) / kFeatureBlock;
-    const Index n_parts = std::max<Index>(1, std::min<Index>(n_threads, n_blocks));
+    const bool small = view.n_rows * view.n_rows * view.n_features < kThreadedProducts;
+    const Index n_parts = small ? 1 : std::max<Index>(1, std::min<Index>(n_threads, n_blocks));
     std::vector<MatrixXd> parts(static_cast<std::size_t>(n_parts));
     parallel_for(n_parts, n_threads, [&](Index part) {
         MatrixXd& gram = parts[static_cast<std::size_t>(part)];
