@@ -31,6 +31,9 @@ Codes = npt.NDArray[np.int32]
 
 #: Folds of the honest estimate: in each the whole choice is made anew.
 N_OUTER_FOLDS = 5
+#: Folds within them where rows times classes are more than MANY: minutes otherwise.
+N_FEW_FOLDS = 5
+MANY = 10_000
 N_RESAMPLES = 1000
 #: A row is disputed where fits that had not seen it give its label at most this probability.
 DISPUTED = 0.2
@@ -65,13 +68,16 @@ def nested_log_probabilities(
     Args:
         among: Features of all `rows`.
         rows: What was learned from.
-        settings: How; ten folds where `cv` is an iterable of splits, which would not fit fewer rows.
+        settings: How; ten folds where `cv` is an iterable of splits, which would not fit fewer rows; five at most where rows
+            times classes are more than 10,000.
         fallback: As in :func:`fastplr.fitting.fit_features`.
     """
     found = np.full((len(rows), rows.n_classes), np.nan)
     cv = settings.cv
     if not is_whole(cv) and not isinstance(cv, str) and not hasattr(cv, "split"):
         settings = replace(settings, cv=10)
+    if len(rows) * rows.n_classes > MANY and (not is_whole(cv) or cv > N_FEW_FOLDS):
+        settings = replace(settings, cv=N_FEW_FOLDS)
     positive = np.flatnonzero(rows.fit_weights > 0)
     seed = settings.random_state if is_whole(settings.random_state) else 0
     for train, test in shuffled_folds(rows.codes[positive], N_OUTER_FOLDS, seed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import click
@@ -126,6 +127,8 @@ def fit(
         )
     classifier.save(output)
     if with_report:
+        if not quiet and sys.stderr.isatty():
+            click.echo("estimating how good it is on new texts ('--no-report' does without) ...", err=True)
         classifier.report_.compute()
         classifier.save(output)
     report = classifier.report_.known()
