@@ -68,8 +68,8 @@ def nested_log_probabilities(
     Args:
         among: Features of all `rows`.
         rows: What was learned from.
-        settings: How; ten folds where `cv` is an iterable of splits, which would not fit fewer rows; five at most where rows
-            times classes are more than 10,000.
+        settings: How; where `cv` is an iterable of splits, which would not fit fewer rows, ten folds; where rows times
+            classes are more than 10,000, five at most.
         fallback: As in :func:`fastplr.fitting.fit_features`.
     """
     found = np.full((len(rows), rows.n_classes), np.nan)
