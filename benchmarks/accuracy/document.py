@@ -120,7 +120,7 @@ def _layers(runs: Sequence[Run], fixed: Sequence[str], n: int) -> str:
 
 def _variants(runs: Sequence[Run], n: int) -> str:
     what = {
-        "auto": "the default: approximate leave-one-out screens, folds confirm the best four",
+        "auto": "the default: leave-one-out of ridge regression screens, folds confirm the best four",
         "auto, folds alone": "folds for every layer and pooling",
         "auto, speed": "`speed=True`",
     }
