@@ -184,3 +184,14 @@ def test_max_layer_is_a_share(tiny_llama: TinyModel, share: Any) -> None:
 def test_a_prior_that_is_none_is_refused_before_anything_is_embedded(tiny_llama: TinyModel) -> None:
     with pytest.raises(InputError, match="class_prior has no share for the label 1"):
         fastplr.fit(["a", "b"], [0, 1], model=tiny_llama.path, class_prior={0: 1.0})
+
+
+def test_shuffled_labels_are_estimated_to_be_guessed(tiny_llama: TinyModel) -> None:
+    train, labels, _ = train_and_test(2, n_train=60)
+    scores = []
+    for seed in range(10):
+        shuffled = np.random.default_rng(seed).permutation(labels).tolist()
+        report = fastplr.fit(train, shuffled, model=tiny_llama.path, random_state=seed).report_
+        scores.append(report["estimate"]["balanced_accuracy"]["value"])
+        assert report["estimate"]["log_loss"]["value"] > 0.6  # log 2 is 0.69
+    assert np.mean(scores) == pytest.approx(0.5, abs=3 * 0.5 / np.sqrt(60 * 10))
