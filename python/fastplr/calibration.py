@@ -53,9 +53,13 @@ def fit_temperature(logits: Floats, codes: npt.NDArray[np.int32], weights: Float
         The temperature, between e^-3 and e^3.
     """
 
+    # The weights of n rows add up to n, whatever their unit: the prior is worth so many rows.
+    shares = weights / weights.max()
+    shares = shares * (np.count_nonzero(weights) / shares.sum())
+
     def objective(log_temperature: float) -> float:
         log_p = log_probabilities(logits, float(np.exp(log_temperature)))
-        loss = -(weights * log_p[np.arange(len(codes)), codes]).sum()
+        loss = -(shares * log_p[np.arange(len(codes)), codes]).sum()
         return float(loss + 0.5 * (log_temperature / PRIOR_DEVIATION) ** 2)
 
     found = minimize_scalar(

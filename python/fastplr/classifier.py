@@ -19,7 +19,7 @@ from fastplr.conformal import label_sets, p_values
 from fastplr.embedder import Embedder, Layer
 from fastplr.errors import InputError
 from fastplr.familiarity import Familiarity
-from fastplr.fitting import Fit, FitSettings, fit_rows, stratified_sample
+from fastplr.fitting import Fit, FitSettings, fit_rows, settings_read, stratified_sample
 from fastplr.inputs import as_labels, as_texts, encode_labels
 from fastplr.prompt import Prompt
 from fastplr.report import Report, later_values
@@ -43,7 +43,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         model: A catalogue name (fetched on first use), the path of a GGUF file, or ``"hf:OWNER/REPO/FILE"``.
         prompt: A :class:`fastplr.Prompt`, a str (an instruction before the text) or None.
-        layer: Which hidden states, as in :class:`fastplr.Embedder`; ``"auto"`` chooses among up to eight layers, from a
+        layer: Which hidden states, as in :class:`fastplr.Embedder`; ``"auto"`` chooses among up to six layers, from a
             quarter of the model's depth to `max_layer` of it.
         pooling: How a text's tokens become one vector, as in :class:`fastplr.Embedder`; ``"auto"`` chooses between
             ``"mean"`` and ``"mean_all"``.
@@ -166,7 +166,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return features
 
         started = time.perf_counter()
-        settings = self._fit_settings()
+        settings = settings_read(self._fit_settings(), rows)
         found = fit_rows(embed, rows, settings, layers=layers, poolings=poolings, fallback=fallback)
         elapsed = time.perf_counter() - started
 
@@ -203,7 +203,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "n_iter": int(np.max(solver.n_iter_)),
             "converged": bool(solver.converged_),
         }
-        self.report_ = Report(known, later_values(found, rows, settings, classes.tolist(), fallback))
+        self.report_ = Report(known, later_values(found, rows, settings, classes.tolist(), fallback, prior_ratio))
         return self
 
     def _representations(self, embedder: Embedder) -> tuple[list[int], list[str], tuple[int, str]]:
@@ -212,12 +212,14 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not is_number(share) or not 0 < share <= 1:
             raise InputError(f"max_layer is {share!r}: expected a share of the depth, more than 0 and at most 1")
         middle = embedder.layer_number("middle")
-        layers = [embedder.layer_number(self.layer)] if self.layer != "auto" else []
-        layers = layers or candidate_layers(embedder.n_layers, float(share))
+        if self.layer == "auto":
+            layers = candidate_layers(embedder.n_layers, float(share))
+        else:
+            layers = [embedder.layer_number(self.layer)]
         # Every token of an encoder sees the whole string: both poolings are one.
         both = ["mean"] if embedder.model_info.is_encoder else ["mean", "mean_all"]
         poolings = [embedder.pooling] if self.pooling != "auto" else both
-        return layers, poolings, (middle if self.layer == "auto" else layers[0], poolings[0])
+        return layers, poolings, (min(layers, key=lambda layer: abs(layer - middle)), poolings[0])
 
     def _training_rows(
         self, classes: npt.NDArray[Any], codes: npt.NDArray[np.int32], weights: Floats | None

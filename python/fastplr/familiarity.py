@@ -55,7 +55,7 @@ class Familiarity:
 
     def _distances(self, centred: Floats, variances: Floats) -> Floats:
         """Squared, of rows from the centre, with the covariance of these variances along the directions, shrunk."""
-        floor = max(self._shrinkage * self._level, np.finfo(np.float64).eps * self._level)
+        floor = self._level * max(self._shrinkage, float(np.finfo(np.float64).eps))
         along = np.square(centred @ self._directions)
         beside = np.maximum(np.square(centred).sum(axis=1) - along.sum(axis=1), 0.0)
         return np.asarray(along @ (1.0 / ((1.0 - self._shrinkage) * variances + floor)) + beside / floor)

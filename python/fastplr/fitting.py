@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastplr.calibration import fit_temperature
-from fastplr.folds import Folds, make_folds
+from fastplr.folds import Folds, is_given, make_folds, restricted
 from fastplr.logistic_regression import LogisticRegression
 from fastplr.representation import Candidate, Choice, TrainingRows, choose, standardised
 from fastplr.solver_inputs import checked_C, checked_Cs
 from fastplr.user_warning import warn_user
 
-__all__ = ["Among", "Fit", "FitSettings", "fit_features", "fit_rows", "stratified_sample"]
+__all__ = ["Among", "Fit", "FitSettings", "fit_features", "fit_rows", "settings_read", "stratified_sample"]
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
@@ -111,7 +111,7 @@ def fit_rows(
     Args:
         embed: Gives float32 features ``(n_rows, n_layers, n_poolings, n_embd)`` of these rows (None: all).
         rows: What is learned from.
-        settings: How.
+        settings: How, as :func:`settings_read` gives them.
         layers, poolings: What may be chosen.
         fallback: Layer and pooling where the rows allow no choice.
 
@@ -128,12 +128,15 @@ def fit_rows(
         spent_embedding += time.perf_counter() - began
         return features
 
-    checked_C(settings.C)  # before the long part
-    checked_Cs(settings.Cs)
     sample = stratified_sample(rows, MAX_ROWS_TO_CHOOSE_BY) if len(layers) * len(poolings) > 1 else None
     features = timed(sample, layers, poolings)
     among = Among(np.arange(len(rows)) if sample is None else sample, features, list(layers), list(poolings), ())
-    found = fit_features(among, rows if sample is None else rows.take(sample), settings, fallback=fallback)
+    some = (
+        settings
+        if sample is None or not is_given(settings.cv)
+        else replace(settings, cv=restricted(settings.cv, sample))
+    )
+    found = fit_features(among, rows if sample is None else rows.take(sample), some, fallback=fallback)
     if sample is not None:
         own = timed(None, [found.layer], [found.pooling])
         everything = Among(np.arange(len(rows)), own, [found.layer], [found.pooling], ())
@@ -141,6 +144,16 @@ def fit_rows(
         found = fit_features(everything, rows, settings, fallback=fallback)
         found = replace(found, among=chosen.among)
     return replace(found, solve_seconds=time.perf_counter() - started - spent_embedding)
+
+
+def settings_read(settings: FitSettings, rows: TrainingRows) -> FitSettings:
+    """With penalties and splits that can be used more than once, which those of an iterator cannot."""
+    Cs = np.array([1.0]) if checked_C(settings.C) is not None else checked_Cs(settings.Cs)
+    cv = settings.cv
+    if is_given(cv):
+        nothing = np.zeros((len(rows), 1))
+        cv = make_folds(cv, rows.codes, rows.fit_weights, n_classes=rows.n_classes, features=nothing, random_state=None)
+    return replace(settings, Cs=Cs, cv=cv)
 
 
 def fit_features(among: Among, rows: TrainingRows, settings: FitSettings, *, fallback: tuple[int, str]) -> Fit:

@@ -14,7 +14,7 @@ from fastplr.errors import InputError
 from fastplr.solver_inputs import input_errors, is_whole, rows_of_split
 from fastplr.user_warning import warn_user
 
-__all__ = ["Folds", "make_folds"]
+__all__ = ["Folds", "is_given", "make_folds", "restricted"]
 
 RowNumbers = npt.NDArray[np.int64]
 Folds = list[tuple[RowNumbers, RowNumbers]]
@@ -60,6 +60,21 @@ def make_folds(
     for number, (train, test) in enumerate(folds):
         _check(number, train, test, weights)
     return folds
+
+
+def is_given(cv: Any) -> bool:
+    """Whether folds are the user's, by a splitter or as pairs, and not of our own making."""
+    return not isinstance(cv, str) and not is_whole(cv)
+
+
+def restricted(folds: Folds, rows: RowNumbers) -> Folds:
+    """What is left of `folds` among `rows`, ascending, as positions in these; folds that lose a part are left out."""
+    found = []
+    for train, test in folds:
+        parts = [np.searchsorted(rows, part[np.isin(part, rows)]) for part in (train, test)]
+        if all(len(part) for part in parts):
+            found.append((parts[0], parts[1]))
+    return found
 
 
 def _check(number: int, train: RowNumbers, test: RowNumbers, weights: npt.NDArray[np.float64]) -> None:

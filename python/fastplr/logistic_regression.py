@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -302,7 +301,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not self.keep_training:
             raise InputError("keep_training is False: standard errors need the training rows, so fit with True")
         if self._laplace is None:
-            raise InputError(f"C is {self.C_}: standard errors need a penalty")
+            raise InputError(f"C is {self.C_}: standard errors need a penalty, and a fit with keep_training")
         probabilities = self.predict_proba(X)
         with input_errors():
             rows = validate_data(self, X, reset=False, dtype=np.float64)
@@ -422,6 +421,11 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 **settings,
             )
             n_fits = len(folds) * len(Cs)
+            if one_by_one and np.ptp(data.sample_weight[data.sample_weight > 0]) > 0:
+                # A mean over folds of one row each would forget the weights of the rows.
+                scored = np.concatenate([test for _, test in folds])
+                selected = self._selected(scores, data.sample_weight[scored])
+                fit = self._fit_path(data, Cs[[selected]], settings)[0]
         if n_unconverged:
             warn_user(
                 f"{n_unconverged} of {n_fits} cross-validation fits did not reach a "
@@ -438,14 +442,19 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             data.features, data.codes, len(data.classes), weights=data.weights, lambdas=1.0 / Cs, **settings
         )
         scores = row_scores(logits[:, rows], data.codes[rows], self.scoring).T
-        weights = data.sample_weight[rows] / data.sample_weight[rows].sum()
+        return scores, self._selected(scores, data.sample_weight[rows]), n_unconverged
+
+    def _selected(self, scores: Floats, weights: Floats) -> int:
+        """The position of the chosen penalty by the scores of single rows, ``(n_rows, n_Cs)``."""
+        weights = weights / weights.max()
+        weights = weights / weights.sum()
         means = weights @ scores
         best = int(means.argmax())
         threshold = means[best] - 1e-12 * abs(means[best])
         if self.selection == "1se":
             # That of a weighted mean of independent scores.
             threshold -= math.sqrt(float(np.square(weights * (scores[:, best] - means[best])).sum()))
-        return scores, int(np.flatnonzero(means >= threshold)[0]), n_unconverged
+        return int(np.flatnonzero(means >= threshold)[0])
 
     def _warn_not_converged(self, C: float, fit: _core.LogisticFit, weights: Floats) -> None:
         loss_to_penalty = C * float(weights.sum())
@@ -462,4 +471,4 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"the relative {measure} is {fit.gap:.2g} after {fit.n_iter} iterations, tol is "
                 f"{self.tol:g}: increase max_iter (or tol, where rounding stops progress)"
             )
-        warnings.warn(f"LogisticRegression with C={C:g} did not converge: {reason}", NotConverged, stacklevel=3)
+        warn_user(f"LogisticRegression with C={C:g} did not converge: {reason}", NotConverged)

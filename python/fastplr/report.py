@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastplr import report_page
 from fastplr.assessment import (
@@ -15,10 +17,13 @@ from fastplr.assessment import (
     estimate,
     learning_curve,
     nested_log_probabilities,
+    outer_folds,
     per_class,
 )
+from fastplr.calibration import log_probabilities
 from fastplr.errors import InputError
 from fastplr.fitting import Fit, FitSettings
+from fastplr.folds import is_given, restricted
 from fastplr.representation import TrainingRows
 
 if TYPE_CHECKING:
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "later_values"]
 
+Floats = npt.NDArray[np.float64]
 Later = tuple[tuple[str, ...], Callable[[], Mapping[str, Any]]]
 
 _HELD_OUT = ("estimate", "per_class", "confusions", "disputed")
@@ -39,7 +45,8 @@ class Report(Mapping[str, Any]):
     penalties, best first), ``n_tokens``, ``embed_seconds``, ``solve_seconds``, ``n_iter``, ``converged``. Computed when
     first asked for:
 
-    - ``estimate``: scores to expect on new texts, with 95 % intervals, by nested cross-validation;
+    - ``estimate``: scores to expect on new texts, with 95 % intervals, by nested cross-validation; classes have the
+      shares of `class_prior` in them;
     - ``per_class``: precision and recall with 95 % intervals, and F1, of each class, by the same held-out predictions;
     - ``confusions``: which labels are taken for which, the most frequent first;
     - ``disputed``: rows whose label the model disputes (row number from 0, label, its probability, what is predicted);
@@ -57,6 +64,8 @@ class Report(Mapping[str, Any]):
         self._later = list(later)
 
     def __getitem__(self, name: str) -> Any:
+        if name in (*_HELD_OUT, "learning_curve") and name not in self:
+            raise KeyError(f"{name!r}, which was not computed: of so few texts, or not before saving or pickling")
         for one in self._later:
             if name in one[0]:
                 self._known.update(one[1]())
@@ -69,6 +78,9 @@ class Report(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == one for one in self)
 
     def __repr__(self) -> str:
         missing = [name for names, _ in self._later for name in names]
@@ -116,7 +128,12 @@ class Report(Mapping[str, Any]):
 
 
 def later_values(
-    fit: Fit, rows: TrainingRows, settings: FitSettings, labels: list[Any], fallback: tuple[int, str]
+    fit: Fit,
+    rows: TrainingRows,
+    settings: FitSettings,
+    labels: list[Any],
+    fallback: tuple[int, str],
+    prior_ratio: Floats,
 ) -> list[Later]:
     """What a report computes on demand.
 
@@ -126,32 +143,45 @@ def later_values(
         settings: As they were for the fit.
         labels: Of the classes.
         fallback: As in :func:`fastplr.fitting.fit_features`.
+        prior_ratio: As :func:`fastplr.calibration.log_prior_ratio` gives it, or empty.
     """
     if not fit.among.candidates:
         return []  # no fold was possible
+    if len(fit.among.rows) < len(rows) and is_given(settings.cv):
+        settings = replace(settings, cv=restricted(settings.cv, fit.among.rows))
     some = rows.take(fit.among.rows)
+    ratio = prior_ratio if len(prior_ratio) else np.zeros(rows.n_classes)
     return [
-        (_HELD_OUT, partial(_held_out, fit, some, settings, labels, fallback)),
-        (("learning_curve",), partial(_learning_curve, fit, some, settings)),
+        (_HELD_OUT, partial(_held_out, fit, some, settings, labels, fallback, ratio)),
+        (("learning_curve",), partial(_learning_curve, fit, some, settings, len(rows))),
     ]
 
 
 def _held_out(
-    fit: Fit, rows: TrainingRows, settings: FitSettings, labels: list[Any], fallback: tuple[int, str]
+    fit: Fit,
+    rows: TrainingRows,
+    settings: FitSettings,
+    labels: list[Any],
+    fallback: tuple[int, str],
+    prior_ratio: Floats,
 ) -> dict[str, Any]:
     log_p = nested_log_probabilities(fit.among, rows, settings, fallback)
     scored = np.flatnonzero(~np.isnan(log_p[:, 0]))
     log_p, codes = log_p[scored], rows.codes[scored]
-    predicted = log_p.argmax(axis=1).astype(np.int32)
+    # As where predictions are made: classes have the shares of class_prior there.
+    told = log_probabilities(log_p, 1.0, prior_ratio)
+    weights = rows.score_weights[scored] / rows.score_weights.max() * np.exp(prior_ratio - prior_ratio.max())[codes]
+    predicted = told.argmax(axis=1).astype(np.int32)
     found = (
-        estimate(log_p, codes, rows.score_weights[scored]),
-        per_class(predicted, codes, labels),
+        {**estimate(told, codes, weights), "n_folds": len(outer_folds(rows, settings)), "n_rows": len(rows)},
+        per_class(predicted, codes, labels, weights),
         confusions(predicted, codes, labels),
         disputed_rows(log_p, codes, fit.among.rows[scored], labels),
     )
     return dict(zip(_HELD_OUT, found, strict=True))
 
 
-def _learning_curve(fit: Fit, rows: TrainingRows, settings: FitSettings) -> dict[str, Any]:
+def _learning_curve(fit: Fit, rows: TrainingRows, settings: FitSettings, n_rows: int) -> dict[str, Any]:
     features = fit.features[fit.among.rows]
-    return {"learning_curve": learning_curve(features, rows, fit.solver.C_, seed=0, n_threads=settings.n_threads)}
+    curve = learning_curve(features, rows, fit.solver.C_, n_rows=n_rows, seed=0, n_threads=settings.n_threads)
+    return {"learning_curve": curve}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,6 @@ _SCORES = {
     "accuracy": "accuracy",
     "log_loss": "log-loss",
 }
-_HONEST = (
-    "By five-fold nested cross-validation: of texts that neither the fit nor the choice of layer, pooling and penalty "
-    "had seen. Intervals are 95 %."
-)
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:1em 0}th,td{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}"
@@ -40,7 +37,7 @@ def as_text(report: Mapping[str, Any]) -> str:
     """Several lines."""
     parts = []
     for title, remark, table in _sections(report, None):
-        lines = [title, *([f"  {remark}"] if remark else [])]
+        lines = [title, *textwrap.wrap(remark, 100, initial_indent="  ", subsequent_indent="  ")]
         if table is not None and table[1]:
             lines += [f"  {line}" for line in _aligned(table)]
         parts.append("\n".join(lines))
@@ -90,7 +87,13 @@ def _sections(report: Mapping[str, Any], texts: Sequence[str] | None) -> list[Se
     if "estimate" in report:
         found += _held_out(report, texts)
     else:
-        found.append(("Estimate", "Not computed: with so few texts, or not before the file was saved.", None))
+        found.append(
+            (
+                "Estimate",
+                "Not computed: there were too few texts, or it was not asked for before saving or pickling.",
+                None,
+            )
+        )
     if "learning_curve" in report:
         found.append(_more_labels(report["learning_curve"]))
     if report["candidates"]:
@@ -99,6 +102,11 @@ def _sections(report: Mapping[str, Any], texts: Sequence[str] | None) -> list[Se
 
 
 def _held_out(report: Mapping[str, Any], texts: Sequence[str] | None) -> list[Section]:
+    about = report["estimate"]
+    honest = (
+        f"By nested cross-validation of {about['n_rows']} texts in {about['n_folds']} folds: of texts that neither the "
+        "fit nor the choice of layer, pooling and penalty had seen. Intervals are 95 %."
+    )
     scores = [[name, *_with_interval(report["estimate"][key])] for key, name in _SCORES.items()]
     classes = [
         [
@@ -112,7 +120,7 @@ def _held_out(report: Mapping[str, Any], texts: Sequence[str] | None) -> list[Se
     ]
     pairs = [[str(one["true"]), str(one["predicted"]), str(one["n_rows"])] for one in report["confusions"]]
     return [
-        ("What to expect on new texts", _HONEST, (["", "estimate", "interval"], scores)),
+        ("What to expect on new texts", honest, (["", "estimate", "interval"], scores)),
         ("Classes", "", (["label", "texts", "precision", "recall", "F1"], classes)),
         ("Confusions", _of_all(pairs) if pairs else "None.", (["label", "taken for", "texts"], pairs[:N_SHOWN])),
         _disputed(report["disputed"], texts),
@@ -123,7 +131,8 @@ def _more_labels(curve: Mapping[str, Any]) -> Section:
     gain = curve["gain"]
     remark = (
         f"{curve['n_more']} more labels: balanced accuracy {gain['value']:+.3f} "
-        f"({gain['low']:+.3f} to {gain['high']:+.3f}), by the slope of these points over 1 / sqrt(texts)."
+        f"({gain['low']:+.3f} to {gain['high']:+.3f}), by the slope of these points over 1 / sqrt(texts). They are "
+        "fits at the layer, pooling and penalty that all texts chose, and a little too good for that."
     )
     points = [[f"{one['n_rows']:.0f}", f"{one['balanced_accuracy']:.3f}"] for one in curve["points"]]
     return "More labels", remark, (["texts", "balanced accuracy"], points)
@@ -195,13 +204,17 @@ def _svg(figure: Figure) -> str:
 
 
 def _draw_penalties(axes: Axes, report: Mapping[str, Any]) -> None:
-    for one in report["candidates"][:5]:
+    for one in (one for one in report["candidates"] if one["confirmed"]):
         points = [(C, loss) for C, loss in zip(one["Cs"], one["curve"], strict=True) if math.isfinite(C)]
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"layer {one['layer']}, {one['pooling']}")
-    axes.axvline(report["C"], color="grey", linewidth=1, linestyle=":")
-    axes.set_xscale("log")
+        if points:
+            label = f"layer {one['layer']}, {one['pooling']}"
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
     axes.set(xlabel="C", ylabel="held-out log-loss", title="penalty")
-    axes.legend(fontsize="small")
+    if axes.lines:  # with no penalty there is nothing to draw
+        axes.set_xscale("log")
+        axes.legend(fontsize="small")
+        if math.isfinite(report["C"]):
+            axes.axvline(report["C"], color="grey", linewidth=1, linestyle=":")
 
 
 def _draw_layers(axes: Axes, report: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,12 +9,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
 from fastplr import _core
 from fastplr.folds import Folds
 from fastplr.logistic_regression import row_scores
 from fastplr.ridge import screen_by_ridge
+from fastplr.threads import one_blas_thread
 
 __all__ = ["Candidate", "Choice", "TrainingRows", "candidate_layers", "choose", "held_out_logits", "standardised"]
 
@@ -24,7 +23,7 @@ T = TypeVar("T")
 
 #: Relative duality gap of the fits that are only compared: log-losses differ by far more between candidates.
 TOLERANCE = 1e-4
-#: Layers that are compared: with more of them, chance has more to choose from (docs/choice.md has the measurement).
+#: Layers that are compared: with more of them, chance has more to choose from.
 N_LAYERS = 6
 #: Candidates that survive the screening (docs/accuracy.md: folds for all are no better).
 N_CONFIRMED = 4
@@ -312,16 +311,9 @@ def _candidate(name: tuple[int, str], Cs: Floats, losses: Floats, weights: Float
 
 
 def _map(function: Callable[[Any], T], items: Iterable[Any], n_threads: int) -> list[T]:
-    """In the order of `items`; the native core and NumPy let go of Python's lock. Threads of the BLAS beside ours would
-    only wait for each other.
-    """
-    with _libraries().limit(limits=1, user_api="blas"):
+    """In the order of `items`; the native core and NumPy let go of Python's lock."""
+    with one_blas_thread():
         if n_threads == 1:
             return [function(item) for item in items]
         with ThreadPoolExecutor(n_threads) as pool:
             return list(pool.map(function, items))
-
-
-@functools.cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through all loaded libraries: some milliseconds

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import joblib
 
-__all__ = ["default_threads"]
+__all__ = ["default_threads", "one_blas_thread"]
+
+_lock = threading.Lock()
+_libraries: Any = None
+_limits: Any = None
+_n_inside = 0
 
 
 def default_threads() -> int:
@@ -15,3 +25,28 @@ def default_threads() -> int:
     from fastplr import _core  # imported where it is used: `fastplr --help` need not load the core
 
     return max(1, min(int(joblib.cpu_count()), _core.available_cores()))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """NumPy's and SciPy's linear algebra on one thread for the time being, beside threads of our own: more of them
+    would only wait for each other.
+
+    The limit is the process's. It goes when the last of several threads that are in here leaves.
+    """
+    global _libraries, _limits, _n_inside
+    with _lock:
+        if _n_inside == 0:
+            if _libraries is None:
+                from threadpoolctl import ThreadpoolController  # looks through all loaded libraries: some milliseconds
+
+                _libraries = ThreadpoolController()
+            _limits = _libraries.limit(limits=1, user_api="blas")
+        _n_inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _n_inside -= 1
+            if _n_inside == 0:
+                _limits.restore_original_limits()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -14,6 +16,7 @@ from fastplr.assessment import (
     estimate,
     learning_curve,
     nested_log_probabilities,
+    outer_folds,
     per_class,
     shuffled_folds,
 )
@@ -85,9 +88,36 @@ def test_rows_of_no_weight_and_single_rows_are_not_scored():
     assert np.isnan(log_p[[0, 5, 6, 7]]).all()
     others = np.delete(log_p, [0, 5, 6, 7], axis=0)
     np.testing.assert_allclose(np.exp(others).sum(axis=1), 1.0)
-    splits = [(np.arange(20), np.arange(20, 30))]  # made for these rows alone
-    again = nested(features, rows_of(codes), FitSettings(1.0, 5, iter(splits), 0, False, False, 1))
-    assert np.isfinite(again[1:]).all()
+
+
+def test_rows_that_the_users_folds_keep_together_stay_together():
+    """Three near copies of each text with a label by chance: folds that part them find every label again."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(40), 3)
+    features = np.repeat(rng.normal(size=(40, 2, 2, 30)), 3, axis=0) + 0.01 * rng.normal(size=(120, 2, 2, 30))
+    codes = rng.integers(0, 2, 40)[group].astype(np.int32)
+    folds = [(np.flatnonzero(group % 5 != k), np.flatnonzero(group % 5 == k)) for k in range(5)]
+    rows = rows_of(codes)
+    parted = nested(features, rows).argmax(axis=1)
+    kept = nested(features, rows, replace(SETTINGS, cv=folds)).argmax(axis=1)
+    assert (parted == codes).mean() > 0.9
+    assert (kept == codes).mean() == pytest.approx(0.5, abs=3 * 0.5 / np.sqrt(40))
+
+
+def test_one_split_of_the_users_is_the_only_outer_fold():
+    features, codes = drawn(15)
+    splits = [(np.arange(20), np.arange(20, 30))]
+    found = nested(features, rows_of(codes), replace(SETTINGS, cv=splits))
+    assert np.isfinite(found[20:]).all()
+    assert np.isnan(found[:20]).all()
+
+
+def test_a_rare_class_does_not_make_the_folds_few():
+    features, codes = drawn(40)
+    codes[:2] = 2
+    log_p = nested(features, rows_of(codes))
+    assert np.isfinite(log_p).all()
+    assert len(outer_folds(rows_of(codes), SETTINGS)) == 5
 
 
 def test_scores_are_scikit_learns_and_their_intervals_hold_them():
@@ -173,7 +203,7 @@ def test_more_labels_bring_about_what_they_are_said_to():
             scores.append(balanced_accuracy_score(new_codes, model.predict(new[:, 0, 0])))
         now.append(scores[0])
         later.append(scores[1])
-        found = learning_curve(features[:100, 0, 0], rows_of(codes[:100]), 0.01, seed=seed, n_threads=1)
+        found = learning_curve(features[:100, 0, 0], rows_of(codes[:100]), 0.01, n_rows=100, seed=seed, n_threads=1)
         gains.append(found["gain"]["value"])
         assert found["gain"]["low"] <= found["gain"]["value"] <= found["gain"]["high"]
         assert [round(point["n_rows"]) for point in found["points"]] == [20, 40, 60, 80]

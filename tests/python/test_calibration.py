@@ -37,12 +37,17 @@ def test_few_rows_do_not_move_it_far():
     assert 0.3 < fit_temperature(logits, np.array([1, 0, 1, 0], dtype=np.int32), np.ones(4)) < 1.0
 
 
-def test_weights_count_as_repetitions():
-    logits, codes = drawn_logits(300, 3, 1)
-    weights = np.random.default_rng(0).integers(0, 3, 300)
-    repeated = np.repeat(np.arange(300), weights)
-    found = fit_temperature(2 * logits, codes, weights.astype(float))
-    assert found == pytest.approx(fit_temperature(2 * logits[repeated], codes[repeated], np.ones(len(repeated))))
+def test_weights_count_as_repetitions_whatever_their_unit():
+    logits, codes = drawn_logits(3000, 3, 1)
+    weights = np.random.default_rng(0).integers(0, 3, 3000).astype(float)
+    repeated = np.repeat(np.arange(3000), weights.astype(int))
+    found = fit_temperature(2 * logits, codes, weights)
+    # But for the prior, which is worth more beside fewer rows.
+    assert found == pytest.approx(
+        fit_temperature(2 * logits[repeated], codes[repeated], np.ones(len(repeated))), rel=1e-2
+    )
+    for unit in (1e-300, 1 / 150, 100.0, 1e300):
+        assert fit_temperature(2 * logits, codes, unit * weights) == pytest.approx(found, rel=1e-5)
 
 
 @settings(deadline=None, max_examples=50)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 from scipy.special import softmax
+from sklearn.model_selection import KFold, PredefinedSplit
 
 import fastplr
 from fastplr import Embedder, InputError, PLRClassifier, fitting
@@ -195,3 +198,60 @@ def test_shuffled_labels_are_estimated_to_be_guessed(tiny_llama: TinyModel) -> N
         scores.append(report["estimate"]["balanced_accuracy"]["value"])
         assert report["estimate"]["log_loss"]["value"] > 0.6  # log 2 is 0.69
     assert np.mean(scores) == pytest.approx(0.5, abs=3 * 0.5 / np.sqrt(60 * 10))
+
+
+@pytest.mark.parametrize("n_texts", [2, 3, 4])
+def test_with_very_few_rows_the_layer_next_to_the_middle_is_taken(
+    tiny_llama: TinyModel, monkeypatch: pytest.MonkeyPatch, n_texts: int
+) -> None:
+    """The middle one is not among those that are compared, as with the default model."""
+    monkeypatch.setattr("fastplr.classifier.candidate_layers", lambda *_: [1, 3])
+    texts, labels = ["a film", "a book", "a play", "a song"][:n_texts], [0, 1, 1, 0][:n_texts]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        classifier = fastplr.fit(texts, labels, model=tiny_llama.path)
+        assert classifier.layer_ in (1, 3)
+        assert classifier.predict(["a poem"]).shape == (1,)
+        assert ("estimate" in classifier.report_.compute()) == (n_texts == 4)
+
+
+def test_the_report_knows_the_prior(tiny_llama: TinyModel) -> None:
+    train, labels, _ = train_and_test(2, n_train=60)
+    names = sorted(set(labels))
+    even = fastplr.fit(train, labels, model=tiny_llama.path)
+    told = fastplr.fit(train, labels, model=tiny_llama.path, class_prior={names[0]: 0.02, names[1]: 0.98})
+    recalls = [[one["recall"]["value"] for one in fitted.report_["per_class"]] for fitted in (even, told)]
+    assert recalls[1][0] < recalls[0][0]
+    assert recalls[1][1] > recalls[0][1]
+    # Nearly every text is of the second class where predictions are made.
+    assert told.report_["estimate"]["accuracy"]["value"] == pytest.approx(
+        0.02 * recalls[1][0] + 0.98 * recalls[1][1], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["generator", "splitter", "predefined"])
+def test_folds_of_the_user_serve_the_choice_the_sample_and_the_report(
+    tiny_llama: TinyModel, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(fitting, "MAX_ROWS_TO_CHOOSE_BY", 40)
+    train, labels, _ = train_and_test(2, n_train=60)
+    parts = np.arange(60) % 4
+    cv: Any = {
+        "generator": ((np.flatnonzero(parts != k), np.flatnonzero(parts == k)) for k in range(4)),
+        "splitter": KFold(4),
+        "predefined": PredefinedSplit(parts),
+    }[kind]
+    Cs = (10.0**k for k in range(-4, 1))
+    report = fastplr.fit(train, labels, model=tiny_llama.path, cv=cv, Cs=Cs).report_
+    assert report["n_folds"] == 4
+    assert report["estimate"]["n_folds"] == 4
+    assert report["estimate"]["n_rows"] == 40
+
+
+def test_fits_in_several_threads_leave_linear_algebra_as_it_was(tiny_llama: TinyModel) -> None:
+    train, labels, _ = train_and_test(2)
+    before = [one["num_threads"] for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda seed: fastplr.fit(train, labels, model=tiny_llama.path, random_state=seed), range(9)))
+    after = [one["num_threads"] for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"]
+    assert after == before

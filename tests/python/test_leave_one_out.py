@@ -221,3 +221,15 @@ def test_row_scores_are_those_of_scikit_learn():
     assert row_scores(logits, labels, "neg_log_loss").mean() == pytest.approx(-log_loss(labels, softmax(logits)))
     assert row_scores(logits, labels, "accuracy").mean() == accuracy_score(labels, logits.argmax(axis=1))
     assert row_scores(np.array([[900.0]]), np.zeros(1, np.int32), "neg_log_loss")[0] == np.log(np.finfo(float).eps)
+
+
+def test_weights_count_where_one_row_is_left_out_at_a_time():
+    features, labels = drawn(60, 10, 2)
+    weights = np.where(np.arange(60) < 40, 1.0, 1e-6)
+    few = slice(0, 40)
+    for cv in ("loo", "alo"):
+        weighted = LogisticRegression("auto", cv=cv).fit(features, labels, sample_weight=weights)
+        without = LogisticRegression("auto", cv=cv).fit(features[few], labels[few])
+        assert weighted.C_ == without.C_
+        means = np.average(weighted.cv_scores_, axis=0, weights=weights)
+        assert weighted.Cs_[means.argmax()] == weighted.C_

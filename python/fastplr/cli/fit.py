@@ -135,15 +135,15 @@ def fit(
     if as_json:
         print_json({**report, "file": output, "file_bytes": os.path.getsize(output)})  # noqa: PTH202
     elif not quiet:
-        print_pairs(_summary(report, output))
+        print_pairs(_summary(report, output, C == "auto"))
 
 
-def _summary(report: dict[str, Any], output: str) -> list[tuple[str, str]]:
+def _summary(report: dict[str, Any], output: str, chose_penalty: bool) -> list[tuple[str, str]]:
     classes = ", ".join(f"{entry['label']} {entry['count']}" for entry in report["classes"])
     representation = f"{report['model']['name']}, layer {report['layer']}, {report['pooling']} pooling"
     if len(report["candidates"]) > 1:
         representation += f": the best of {len(report['candidates'])} by held-out log-loss"
-    penalty = f"{report['C']:.4g}" + (f", by {report['n_folds']} folds" if report["candidates"] else "")
+    penalty = f"{report['C']:.4g}" + (f", by {report['n_folds']} folds" if report["n_folds"] and chose_penalty else "")
     solving = f"{report['solve_seconds']:.2f} s" + ("" if report["converged"] else " (not converged)")
     embedding = f"{report['embed_seconds']:.1f} s for {report['n_tokens']:,} tokens"
     if report["n_tokens"] == 0:

@@ -38,6 +38,10 @@ def report(classifier: str, output: str | None, table: str | None, text_column: 
 
     if (table is None) != (text_column is None):
         raise click.UsageError("--table and --text belong together; give both or none")
+    if as_json and output is not None:
+        raise click.UsageError("--json prints on standard output; give it without -o")
+    if table is not None and (output is None or not output.lower().endswith(".html")):
+        raise click.UsageError("--table is for a page; give -o FILE.html")
     ending = Path(output).suffix.lower() if output is not None else None
     if ending is not None and ending not in (".html", *_PICTURES):
         raise InputError(f"{output!r} ends in {ending!r}: expected .html, .svg, .png or .pdf")
