@@ -342,11 +342,11 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return labels
 
     def predict_set(self, X: Iterable[str], *, coverage: float = 0.9) -> list[list[Any]]:
-        """For each text the labels that cannot be ruled out: of each class, a share of `coverage` of its texts has it
-        in the set, on average over training rows like these, whatever the shares of the classes.
+        """For each text the labels that cannot be ruled out: of each class, a share of about `coverage` of its texts
+        has it in the set, on average over training rows like these, whatever the shares of the classes.
 
         Conformal prediction, class by class, with the held-out rows of the cross-validation
-        (:mod:`fastplr.conformal`). A set may be empty: then the text is like those of no class. A class with fewer
+        (:mod:`fastplr.conformal`). A set may be empty, with a low coverage it often is. A class with fewer
         than ``coverage / (1 - coverage)`` held-out rows (9 for 0.9) is in every set.
 
         Args:

@@ -52,7 +52,8 @@ class Report(Mapping[str, Any]):
     - ``disputed``: rows whose label the model disputes (row number from 0, label, its probability, what is predicted);
     - ``learning_curve``: balanced accuracy by the number of rows, and what 50 more labels would bring.
 
-    Of more than 2,000 texts these look at 2,000. A file holds what was computed before it was saved.
+    Of more than 2,000 texts these look at 2,000 where the layer or the pooling was chosen. A file holds what was
+    computed before it was saved.
 
     Args:
         known: Values.
