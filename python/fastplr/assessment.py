@@ -278,11 +278,12 @@ def _deviation(values: list[float]) -> float:
 
 
 def _projection(n: Floats, errors: list[float], n_rows: int) -> tuple[float, float]:
-    """Errors with all rows and with 50 more, from the last one on along the slope of errors over 1 / sqrt(n); points
+    """Errors with all rows and with 50 more, from the last one on along the slope of errors over 1 / sqrt(n); residuals
     count by their number of rows, since with few rows errors bend away from such a line.
     """
     x = 1.0 / np.sqrt(n)
-    slope = max(0.0, float(np.polyfit(x, errors, 1, w=n)[0]))
+    apart = x - np.average(x, weights=n**2)
+    slope = max(0.0, float(n**2 * apart @ errors) / float(n**2 * apart @ apart))
     now, later = (errors[-1] + slope * (1.0 / np.sqrt(total) - x[-1]) for total in (n_rows, n_rows + MORE_LABELS))
     return max(0.0, float(now)), max(0.0, float(later))
 

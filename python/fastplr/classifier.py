@@ -22,7 +22,7 @@ from fastplr.familiarity import Familiarity
 from fastplr.fitting import Fit, FitSettings, fit_rows, settings_read, stratified_sample
 from fastplr.inputs import as_labels, as_texts, encode_labels
 from fastplr.prompt import Prompt
-from fastplr.report import Report, later_values
+from fastplr.report import LaterValues, Report
 from fastplr.representation import TrainingRows, candidate_layers
 from fastplr.solver_inputs import class_weights, is_number
 from fastplr.threads import default_threads
@@ -203,7 +203,9 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "n_iter": int(np.max(solver.n_iter_)),
             "converged": bool(solver.converged_),
         }
-        self.report_ = Report(known, later_values(found, rows, settings, classes.tolist(), fallback, prior_ratio))
+        self.report_ = Report(
+            known, LaterValues(found, rows, settings, classes.tolist(), fallback, prior_ratio).parts()
+        )
         return self
 
     def _representations(self, embedder: Embedder) -> tuple[list[int], list[str], tuple[int, str]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +28,15 @@ from fastplr.representation import TrainingRows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Report", "later_values"]
+__all__ = ["LaterValues", "Report"]
 
 Floats = npt.NDArray[np.float64]
 Later = tuple[tuple[str, ...], Callable[[], Mapping[str, Any]]]
 
 _HELD_OUT = ("estimate", "per_class", "confusions", "disputed")
+_CURVE = "learning_curve"
+# With fewer rows of every class the parts of which a learning curve is made are all of one size.
+FEWEST_FOR_CURVE = 3
 
 
 class Report(Mapping[str, Any]):
@@ -65,7 +67,7 @@ class Report(Mapping[str, Any]):
         self._later = list(later)
 
     def __getitem__(self, name: str) -> Any:
-        if name in (*_HELD_OUT, "learning_curve") and name not in self:
+        if name in (*_HELD_OUT, _CURVE) and name not in self:
             raise KeyError(f"{name!r}, which was not computed: of so few texts, or not before saving or pickling")
         for one in self._later:
             if name in one[0]:
@@ -128,17 +130,11 @@ class Report(Mapping[str, Any]):
         return self.to_html()
 
 
-def later_values(
-    fit: Fit,
-    rows: TrainingRows,
-    settings: FitSettings,
-    labels: list[Any],
-    fallback: tuple[int, str],
-    prior_ratio: Floats,
-) -> list[Later]:
+@dataclass(frozen=True)
+class LaterValues:
     """What a report computes on demand.
 
-    Args:
+    Attributes:
         fit: The fit.
         rows: All training rows.
         settings: As they were for the fit.
@@ -146,43 +142,50 @@ def later_values(
         fallback: As in :func:`fastplr.fitting.fit_features`.
         prior_ratio: As :func:`fastplr.calibration.log_prior_ratio` gives it, or empty.
     """
-    if not fit.among.candidates:
-        return []  # no fold was possible
-    if len(fit.among.rows) < len(rows) and is_given(settings.cv):
-        settings = replace(settings, cv=restricted(settings.cv, fit.among.rows))
-    some = rows.take(fit.among.rows)
-    ratio = prior_ratio if len(prior_ratio) else np.zeros(rows.n_classes)
-    return [
-        (_HELD_OUT, partial(_held_out, fit, some, settings, labels, fallback, ratio)),
-        (("learning_curve",), partial(_learning_curve, fit, some, settings, len(rows))),
-    ]
 
+    fit: Fit
+    rows: TrainingRows
+    settings: FitSettings
+    labels: list[Any]
+    fallback: tuple[int, str]
+    prior_ratio: Floats
 
-def _held_out(
-    fit: Fit,
-    rows: TrainingRows,
-    settings: FitSettings,
-    labels: list[Any],
-    fallback: tuple[int, str],
-    prior_ratio: Floats,
-) -> dict[str, Any]:
-    log_p = nested_log_probabilities(fit.among, rows, settings, fallback)
-    scored = np.flatnonzero(~np.isnan(log_p[:, 0]))
-    log_p, codes = log_p[scored], rows.codes[scored]
-    # As where predictions are made: classes have the shares of class_prior there.
-    told = log_probabilities(log_p, 1.0, prior_ratio)
-    weights = rows.score_weights[scored] / rows.score_weights.max() * np.exp(prior_ratio - prior_ratio.max())[codes]
-    predicted = told.argmax(axis=1).astype(np.int32)
-    found = (
-        {**estimate(told, codes, weights), "n_folds": len(outer_folds(rows, settings)), "n_rows": len(rows)},
-        per_class(predicted, codes, labels, weights),
-        confusions(predicted, codes, labels),
-        disputed_rows(log_p, codes, fit.among.rows[scored], labels),
-    )
-    return dict(zip(_HELD_OUT, found, strict=True))
+    def parts(self) -> list[Later]:
+        """Names of values, and what computes them."""
+        if not self.fit.among.candidates:
+            return []  # no fold was possible
+        parts: list[Later] = [(_HELD_OUT, self._held_out)]
+        if np.bincount(self._some.codes[self._some.fit_weights > 0]).max() >= FEWEST_FOR_CURVE:
+            parts.append(((_CURVE,), self._learning_curve))
+        return parts
 
+    @property
+    def _some(self) -> TrainingRows:
+        """The rows among which layer and pooling were chosen."""
+        return self.rows.take(self.fit.among.rows)
 
-def _learning_curve(fit: Fit, rows: TrainingRows, settings: FitSettings, n_rows: int) -> dict[str, Any]:
-    features = fit.features[fit.among.rows]
-    curve = learning_curve(features, rows, fit.solver.C_, n_rows=n_rows, seed=0, n_threads=settings.n_threads)
-    return {"learning_curve": curve}
+    def _held_out(self) -> dict[str, Any]:
+        settings, rows, among = self.settings, self._some, self.fit.among
+        if len(rows) < len(self.rows) and is_given(settings.cv):
+            settings = replace(settings, cv=restricted(settings.cv, among.rows))
+        ratio = self.prior_ratio if len(self.prior_ratio) else np.zeros(rows.n_classes)
+        log_p = nested_log_probabilities(among, rows, settings, self.fallback)
+        scored = np.flatnonzero(~np.isnan(log_p[:, 0]))
+        log_p, codes = log_p[scored], rows.codes[scored]
+        # As where predictions are made: classes have the shares of class_prior there.
+        told = log_probabilities(log_p, 1.0, ratio)
+        weights = rows.score_weights[scored] / rows.score_weights.max() * np.exp(ratio - ratio.max())[codes]
+        predicted = told.argmax(axis=1).astype(np.int32)
+        found = (
+            {**estimate(told, codes, weights), "n_folds": len(outer_folds(rows, settings)), "n_rows": len(rows)},
+            per_class(predicted, codes, self.labels, weights),
+            confusions(predicted, codes, self.labels),
+            disputed_rows(log_p, codes, among.rows[scored], self.labels),
+        )
+        return dict(zip(_HELD_OUT, found, strict=True))
+
+    def _learning_curve(self) -> dict[str, Any]:
+        features = self.fit.features[self.fit.among.rows]
+        settings, n_rows = self.settings, len(self.rows)
+        C = self.fit.solver.C_
+        return {_CURVE: learning_curve(features, self._some, C, n_rows=n_rows, seed=0, n_threads=settings.n_threads)}
