@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from dataclasses import replace
@@ -14,6 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from fastplr.calibration import log_probabilities
 from fastplr.fitting import Among, FitSettings, fit_features
 from fastplr.folds import Folds, is_given, restricted
+from fastplr.progress import count_bar
 from fastplr.representation import TrainingRows, held_out_logits
 from fastplr.solver_inputs import is_whole
 
@@ -29,6 +31,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
+RowNumbers = npt.NDArray[np.int64]
 
 #: Folds of the honest estimate: in each the whole choice is made anew.
 N_OUTER_FOLDS = 5
@@ -59,7 +62,12 @@ def shuffled_folds(codes: Codes, n_folds: int, seed: int) -> Folds:
 
 
 def nested_log_probabilities(
-    among: Among, rows: TrainingRows, settings: FitSettings, fallback: tuple[int, str]
+    among: Among,
+    rows: TrainingRows,
+    settings: FitSettings,
+    fallback: tuple[int, str],
+    *,
+    progress: bool | None = False,
 ) -> Floats:
     """Log-probabilities of every row by fits that had not seen it, the choice of layer, pooling, penalty and
     temperature included, ``(n_rows, n_classes)``; NaN where there is none.
@@ -74,27 +82,45 @@ def nested_log_probabilities(
         settings: How, with `cv` a number, a word or pairs of row numbers; where rows times classes are more than
             10,000, five folds of our own at most within the outer ones.
         fallback: As in :func:`fastplr.fitting.fit_features`.
+        progress: Whether to show a bar that counts outer folds, as in :func:`fastplr.progress.byte_bar`.
     """
     found = np.full((len(rows), rows.n_classes), np.nan)
-    for train, test in outer_folds(rows, settings):
-        inner = np.sort(train[rows.fit_weights[train] > 0])
-        part = rows.take(inner)
-        present = np.unique(part.codes)
-        if len(present) < 2:
-            continue
-        codes = np.searchsorted(present, part.codes).astype(np.int32)
-        part = TrainingRows(codes, len(present), part.fit_weights, part.score_weights)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            own = replace(settings, cv=_inner_folds(settings.cv, inner, len(rows) * rows.n_classes))
-            fit = fit_features(replace(among, features=among.features[inner]), part, own, fallback=fallback)
-        i, j = fit.among.layers.index(fit.layer), among.poolings.index(fit.pooling)
-        new = among.features[test, i, j].astype(np.float64)
-        logits = (new - fit.mean) / fit.scale @ fit.solver.coef_.T + fit.solver.intercept_
-        log_p = np.full((len(test), rows.n_classes), math.log(np.finfo(np.float64).eps))
-        log_p[:, present] = log_probabilities(logits, fit.temperature)
-        found[test] = log_p
+    folds = outer_folds(rows, settings)
+    with count_bar(len(folds), "estimate on new texts", "fold", progress) as bar:
+        for train, test in folds:
+            log_p = _log_probabilities_of(test, train, among, rows, settings, fallback)
+            if log_p is not None:
+                found[test] = log_p
+            bar.update()
     return found
+
+
+def _log_probabilities_of(
+    test: RowNumbers,
+    train: RowNumbers,
+    among: Among,
+    rows: TrainingRows,
+    settings: FitSettings,
+    fallback: tuple[int, str],
+) -> Floats | None:
+    """Of the rows `test`, ``(n_test, n_classes)``, by a choice and a fit from the rows `train`; None of one class."""
+    inner = np.sort(train[rows.fit_weights[train] > 0])
+    part = rows.take(inner)
+    present = np.unique(part.codes)
+    if len(present) < 2:
+        return None
+    codes = np.searchsorted(present, part.codes).astype(np.int32)
+    part = TrainingRows(codes, len(present), part.fit_weights, part.score_weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        own = replace(settings, cv=_inner_folds(settings.cv, inner, len(rows) * rows.n_classes))
+        fit = fit_features(replace(among, features=among.features[inner]), part, own, fallback=fallback)
+    i, j = fit.among.layers.index(fit.layer), among.poolings.index(fit.pooling)
+    new = among.features[test, i, j].astype(np.float64)
+    logits = (new - fit.mean) / fit.scale @ fit.solver.coef_.T + fit.solver.intercept_
+    log_p = np.full((len(test), rows.n_classes), math.log(np.finfo(np.float64).eps))
+    log_p[:, present] = log_probabilities(logits, fit.temperature)
+    return log_p
 
 
 def outer_folds(rows: TrainingRows, settings: FitSettings) -> Folds:
@@ -108,7 +134,7 @@ def outer_folds(rows: TrainingRows, settings: FitSettings) -> Folds:
     ]
 
 
-def _inner_folds(cv: Any, inner: npt.NDArray[np.int64], size: int) -> Any:
+def _inner_folds(cv: Any, inner: RowNumbers, size: int) -> Any:
     if is_given(cv):
         return restricted(cv, inner) or N_FEW_FOLDS
     if size > MANY and (not is_whole(cv) or cv > N_FEW_FOLDS):
@@ -214,7 +240,14 @@ def disputed_rows(log_p: Floats, codes: Codes, rows: npt.NDArray[Any], labels: l
 
 
 def learning_curve(
-    features: npt.NDArray[Any], rows: TrainingRows, C: float, *, n_rows: int, seed: int, n_threads: int
+    features: npt.NDArray[Any],
+    rows: TrainingRows,
+    C: float,
+    *,
+    n_rows: int,
+    seed: int,
+    n_threads: int,
+    progress: bool | None = False,
 ) -> dict[str, Any]:
     """Balanced accuracy of held-out rows by the number of rows trained on, and what 50 more labels would bring.
 
@@ -230,15 +263,16 @@ def learning_curve(
         n_rows: How many rows there are in all.
         seed: Of folds and parts.
         n_threads: Threads.
+        progress: Whether to show a bar that counts fits, as in :func:`fastplr.progress.byte_bar`.
     """
     positive = np.flatnonzero(rows.fit_weights > 0)
     features, rows = features[positive], rows.take(positive)
     rng = np.random.default_rng(seed)
     sizes: list[list[float]] = [[] for _ in SHARES]
     errors: list[list[float]] = [[] for _ in SHARES]
-    for repeat in range(N_REPEATS):
-        folds = shuffled_folds(rows.codes, N_OUTER_FOLDS, seed + repeat)
-        for at, share in enumerate(SHARES):
+    repeats = [shuffled_folds(rows.codes, N_OUTER_FOLDS, seed + repeat) for repeat in range(N_REPEATS)]
+    with count_bar(len(SHARES) * sum(map(len, repeats)), "learning curve", "fit", progress) as bar:
+        for folds, (at, share) in itertools.product(repeats, enumerate(SHARES)):
             smaller = [(_share_of_each(train, rows.codes, share, rng), test) for train, test in folds]
             logits = held_out_logits(features, rows, np.array([C]), smaller, n_threads=n_threads)[0]
             scored = np.flatnonzero(~np.isnan(logits[:, 0]))
@@ -247,6 +281,7 @@ def learning_curve(
             recalls = [(predicted[own == k] == k).mean() for k in np.unique(own)]
             sizes[at].append(float(np.mean([len(train) for train, _ in smaller])))
             errors[at].append(1.0 - float(np.mean(recalls)))
+            bar.update(len(folds))
     n = np.array([np.mean(one) for one in sizes])
     points = [
         {

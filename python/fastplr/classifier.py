@@ -62,7 +62,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         on_long: What to do with texts longer than the context: ``"error"``, or ``"truncate"`` with a warning.
         n_threads: Threads of computation. Default: the cores that this process may use.
         cache: Where to keep features on disk, as in :class:`fastplr.Embedder`. Default: nowhere.
-        progress: Whether to show a progress bar on standard error. Default: only on a terminal.
+        progress: Whether to show progress bars on standard error, of embedding and of what ``report_`` computes.
+            Default: only on a terminal.
         random_state: Seed of the folds.
 
     Attributes:
@@ -203,9 +204,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "n_iter": int(np.max(solver.n_iter_)),
             "converged": bool(solver.converged_),
         }
-        self.report_ = Report(
-            known, LaterValues(found, rows, settings, classes.tolist(), fallback, prior_ratio).parts()
-        )
+        later = LaterValues(found, rows, settings, classes.tolist(), fallback, prior_ratio, self.progress)
+        self.report_ = Report(known, later.parts())
         return self
 
     def _representations(self, embedder: Embedder) -> tuple[list[int], list[str], tuple[int, str]]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-__all__ = ["Bar", "byte_bar", "note", "text_bar"]
+__all__ = ["Bar", "byte_bar", "count_bar", "note", "text_bar"]
 
 _logger = logging.getLogger("fastplr")
 
@@ -69,6 +69,11 @@ def text_bar(total: int | None, description: str, progress: bool | None) -> cont
     `total` is None where nobody knows it.
     """
     return _bar(False if total == 0 else progress, total=total, desc=description, unit="text")
+
+
+def count_bar(total: int, description: str, unit: str, progress: bool | None) -> contextlib.AbstractContextManager[Bar]:
+    """A bar that counts things called `unit`, under the same rule as :func:`byte_bar`."""
+    return _bar(progress, total=total, desc=description, unit=unit)
 
 
 def note(message: str, progress: bool | None) -> None:

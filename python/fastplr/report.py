@@ -141,6 +141,7 @@ class LaterValues:
         labels: Of the classes.
         fallback: As in :func:`fastplr.fitting.fit_features`.
         prior_ratio: As :func:`fastplr.calibration.log_prior_ratio` gives it, or empty.
+        progress: Whether to show bars on standard error; None: only on a terminal.
     """
 
     fit: Fit
@@ -149,6 +150,7 @@ class LaterValues:
     labels: list[Any]
     fallback: tuple[int, str]
     prior_ratio: Floats
+    progress: bool | None
 
     def parts(self) -> list[Later]:
         """Names of values, and what computes them."""
@@ -169,7 +171,7 @@ class LaterValues:
         if len(rows) < len(self.rows) and is_given(settings.cv):
             settings = replace(settings, cv=restricted(settings.cv, among.rows))
         ratio = self.prior_ratio if len(self.prior_ratio) else np.zeros(rows.n_classes)
-        log_p = nested_log_probabilities(among, rows, settings, self.fallback)
+        log_p = nested_log_probabilities(among, rows, settings, self.fallback, progress=self.progress)
         scored = np.flatnonzero(~np.isnan(log_p[:, 0]))
         log_p, codes = log_p[scored], rows.codes[scored]
         # As where predictions are made: classes have the shares of class_prior there.
@@ -185,7 +187,8 @@ class LaterValues:
         return dict(zip(_HELD_OUT, found, strict=True))
 
     def _learning_curve(self) -> dict[str, Any]:
-        features = self.fit.features[self.fit.among.rows]
-        settings, n_rows = self.settings, len(self.rows)
-        C = self.fit.solver.C_
-        return {_CURVE: learning_curve(features, self._some, C, n_rows=n_rows, seed=0, n_threads=settings.n_threads)}
+        found = learning_curve(
+            self.fit.features[self.fit.among.rows], self._some, self.fit.solver.C_, n_rows=len(self.rows), seed=0,
+            n_threads=self.settings.n_threads, progress=self.progress,
+        )  # fmt: skip
+        return {_CURVE: found}

@@ -61,6 +61,24 @@ def test_what_takes_time_is_computed_when_it_is_asked_for(tiny_llama: TinyModel)
         report["nothing"]
 
 
+@pytest.mark.parametrize("progress", [True, False, None])
+def test_bars_count_folds_and_fits_where_they_are_wanted(
+    tiny_llama: TinyModel, capsys: pytest.CaptureFixture[str], progress: bool | None
+) -> None:
+    train, labels, _ = train_and_test(2)
+    report = fastplr.fit(train, labels, model=tiny_llama.path, progress=progress).report_
+    capsys.readouterr()
+    report.compute()
+    shown = capsys.readouterr().err
+    if progress:
+        assert "estimate on new texts" in shown
+        assert "/5 [" in shown
+        assert "learning curve" in shown
+        assert "/80 [" in shown
+    else:
+        assert shown == ""  # which is no terminal
+
+
 def test_everything_is_plain_and_kept_in_the_file(fitted: PLRClassifier, tmp_path: Path) -> None:
     everything = fitted.report_.compute()
     assert json.loads(json.dumps(everything)) == everything
