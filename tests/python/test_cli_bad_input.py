@@ -190,6 +190,27 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, run: Run, fitted: Path) -> None
     assert run(*predict, "--cache", code=130) == "\nfastplr: interrupted\n"
 
 
+@pytest.mark.parametrize("cache", ["--cache", "--no-cache"])
+def test_ctrl_c_during_the_estimate_says_what_is_saved(
+    monkeypatch: pytest.MonkeyPatch, run: Run, train_csv: Path, tiny_llama: TinyModel, tmp_path: Path, cache: str
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    saved = tmp_path / "a.plr"
+    fit = (*FIT, train_csv, "-o", saved, "--model", tiny_llama.path, cache)
+    with monkeypatch.context() as patch:
+        patch.setattr("fastplr.report.Report.compute", interrupted)
+        assert run(*fit, code=130) == (
+            f"\nfastplr: interrupted; {saved} is saved and can predict; the same command again makes the estimate for "
+            "'fastplr report'\n"
+        )
+    assert "p_fraud" in run("predict", saved, train_csv, "--text", "text")
+    assert "Not computed" in run("report", saved)
+    run(*fit)
+    assert "What to expect on new texts" in run("report", saved)
+
+
 def test_ctrl_c_while_a_command_begins(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

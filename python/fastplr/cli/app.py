@@ -75,9 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # returned.
             code = cli.main(arguments, prog_name="fastplr", standalone_mode=False, obj=options)
             code = code if isinstance(code, int) else 0
-    except (click.Abort, KeyboardInterrupt):  # Ctrl-C; click has ended the line
-        hint = "; with --cache, what was embedded would have been kept" if keeps_nothing(options) else ""
-        click.echo(f"fastplr: interrupted{hint}", err=True)
+    except (click.Abort, KeyboardInterrupt) as stop:  # Ctrl-C; the line is ended
+        hint = str(stop)  # of the command
+        if not hint and keeps_nothing(options):
+            hint = "with --cache, what was embedded would have been kept"
+        click.echo("; ".join(filter(None, ("fastplr: interrupted", hint))), err=True)
         return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()

@@ -129,8 +129,14 @@ def fit(
     if with_report:
         if not quiet and sys.stderr.isatty():
             click.echo("estimating how good it is on new texts ('--no-report' does without) ...", err=True)
-        classifier.report_.compute()
-        classifier.save(output)
+        try:
+            classifier.report_.compute()
+            classifier.save(output)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            raise click.Abort(
+                f"{output} is saved and can predict; the same command again makes the estimate for 'fastplr report'"
+            ) from None
     report = classifier.report_.known()
     if as_json:
         print_json({**report, "file": output, "file_bytes": os.path.getsize(output)})  # noqa: PTH202
