@@ -26,6 +26,11 @@ _SCORES = {
     "accuracy": "accuracy",
     "log_loss": "log-loss",
 }
+_BY = {True: "folds", False: "leave-one-out"}
+_TWO_KINDS = (
+    "All were screened by leave-one-out of ridge regression; the choice is among those compared by folds of logistic "
+    "regression (filled in the picture, the others hollow), whose log-loss is of other fits."
+)
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:1em 0}th,td{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}"
@@ -145,12 +150,13 @@ def _compared(candidates: Sequence[Mapping[str, Any]]) -> Section:
             one["pooling"],
             f"{one['C']:.3g}",
             f"{one['log_loss']:.3f} ± {one['standard_error']:.3f}",
-            "folds" if one["confirmed"] else "leave-one-out",
+            _BY[one["confirmed"]],
         ]
         for one in candidates
     ]
     head = ["layer", "pooling", "C", "held-out log-loss", "by"]
-    return "Layers and poolings compared", _of_all(rows), (head, rows[:N_SHOWN])
+    remark = "" if all(one["confirmed"] for one in candidates) else _TWO_KINDS
+    return "Layers and poolings compared", f"{remark} {_of_all(rows)}".strip(), (head, rows[:N_SHOWN])
 
 
 def _disputed(rows: Sequence[Mapping[str, Any]], texts: Sequence[str] | None) -> Section:
@@ -218,12 +224,17 @@ def _draw_penalties(axes: Axes, report: Mapping[str, Any]) -> None:
 
 
 def _draw_layers(axes: Axes, report: Mapping[str, Any]) -> None:
-    for pooling in sorted({one["pooling"] for one in report["candidates"]}):
-        own = sorted((one for one in report["candidates"] if one["pooling"] == pooling), key=lambda one: one["layer"])
-        axes.errorbar(
-            [one["layer"] for one in own], [one["log_loss"] for one in own], [one["standard_error"] for one in own],
-            marker="o", capsize=2, label=pooling,
-        )  # fmt: skip
+    poolings = sorted({one["pooling"] for one in report["candidates"]})
+    for number, pooling in enumerate(poolings):
+        for confirmed in (True, False):
+            own = [one for one in report["candidates"] if (one["pooling"], one["confirmed"]) == (pooling, confirmed)]
+            if own:
+                aside = 0.2 * (number - (len(poolings) - 1) / 2)  # or they would hide each other
+                axes.errorbar(
+                    [one["layer"] + aside for one in own], [one["log_loss"] for one in own],
+                    [one["standard_error"] for one in own], linestyle="none", marker="o", capsize=2, color=f"C{number}",
+                    markerfacecolor=f"C{number}" if confirmed else "white", label=f"{pooling}, by {_BY[confirmed]}",
+                )  # fmt: skip
     axes.axvline(report["layer"], color="grey", linewidth=1, linestyle=":")
     axes.set(xlabel="layer", ylabel="held-out log-loss at the best C", title="layer")
     axes.legend(fontsize="small")

@@ -137,6 +137,18 @@ def test_pictures_show_the_values(fitted: PLRClassifier) -> None:
     best = fitted.report_["candidates"][0]
     np.testing.assert_allclose(by_penalty.lines[0].get_xydata(), np.column_stack([best["Cs"], best["curve"]]))
     assert by_layer.get_xlabel() == "layer"
+    drawn = {bars.get_label(): bars.lines[0] for bars in by_layer.containers}
+    assert len(drawn) == len(by_layer.get_legend().get_texts())
+    for label, line in drawn.items():
+        pooling, by = label.split(", by ")
+        own = [
+            one["log_loss"]
+            for one in fitted.report_["candidates"]
+            if (one["pooling"], one["confirmed"]) == (pooling, by == "folds")
+        ]
+        assert list(line.get_ydata()) == own
+        assert (line.get_linestyle(), line.get_markerfacecolor() == "white") == ("None", by == "leave-one-out")
+    assert {label.split(", by ")[1] for label in drawn} == {"folds", "leave-one-out"}
     curve = fitted.report_["learning_curve"]
     np.testing.assert_allclose(by_rows.lines[-1].get_ydata(), [curve["now"], curve["with_more"]])
 
