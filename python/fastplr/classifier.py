@@ -24,7 +24,7 @@ from fastplr.inputs import as_labels, as_texts, encode_labels
 from fastplr.prompt import Prompt
 from fastplr.report import LaterValues, Report
 from fastplr.representation import TrainingRows, candidate_layers
-from fastplr.solver_inputs import class_weights, is_number
+from fastplr.solver_inputs import checked_bool, class_weights, is_number
 from fastplr.threads import default_threads
 
 __all__ = ["PLRClassifier", "classifier_file_info", "fit", "load", "predict"]
@@ -155,6 +155,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         prior_ratio = np.zeros(0)
         if self.class_prior is not None:
             prior_ratio = log_prior_ratio(self.class_prior, classes.tolist(), shares)
+        settings = settings_read(self._fit_settings(), rows)
         embedder = self._embedder()
         layers, poolings, fallback = self._representations(embedder)
         n_tokens = 0
@@ -167,7 +168,6 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return features
 
         started = time.perf_counter()
-        settings = settings_read(self._fit_settings(), rows)
         found = fit_rows(embed, rows, settings, layers=layers, poolings=poolings, fallback=fallback)
         elapsed = time.perf_counter() - started
 
@@ -255,13 +255,14 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _fit_settings(self) -> FitSettings:
+        checked_bool("keep_training", self.keep_training)
         return FitSettings(
             self.C,
             self.Cs,
             self.cv,
             self.random_state,
-            speed=bool(self.speed),
-            calibrate=bool(self.calibrate),
+            speed=checked_bool("speed", self.speed),
+            calibrate=checked_bool("calibrate", self.calibrate),
             n_threads=default_threads() if self.n_threads is None else self.n_threads,
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastplr.calibration import fit_temperature
-from fastplr.folds import Folds, is_given, make_folds, restricted
+from fastplr.folds import Folds, check_own, is_given, make_folds, restricted
 from fastplr.logistic_regression import LogisticRegression
 from fastplr.representation import Candidate, Choice, TrainingRows, choose, standardised
 from fastplr.solver_inputs import checked_C, checked_Cs
@@ -147,12 +147,18 @@ def fit_rows(
 
 
 def settings_read(settings: FitSettings, rows: TrainingRows) -> FitSettings:
-    """With penalties and splits that can be used more than once, which those of an iterator cannot."""
+    """With penalties and splits that can be used more than once, which those of an iterator cannot.
+
+    Raises:
+        InputError: C, Cs or cv are not usable.
+    """
     Cs = np.array([1.0]) if checked_C(settings.C) is not None else checked_Cs(settings.Cs)
     cv = settings.cv
     if is_given(cv):
         nothing = np.zeros((len(rows), 1))
         cv = make_folds(cv, rows.codes, rows.fit_weights, n_classes=rows.n_classes, features=nothing, random_state=None)
+    else:
+        check_own(cv)
     return replace(settings, Cs=Cs, cv=cv)
 
 

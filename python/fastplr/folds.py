@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastplr.errors import InputError
 from fastplr.solver_inputs import input_errors, is_whole, rows_of_split
 from fastplr.user_warning import warn_user
 
-__all__ = ["Folds", "is_given", "make_folds", "restricted"]
+__all__ = ["Folds", "check_own", "is_given", "make_folds", "restricted"]
 
 RowNumbers = npt.NDArray[np.int64]
 Folds = list[tuple[RowNumbers, RowNumbers]]
@@ -28,17 +28,19 @@ def make_folds(
     n_classes: int,
     features: npt.NDArray[Any],
     random_state: Any,
+    words: Sequence[str] = ("loo",),
 ) -> Folds:
     """Pairs of row numbers, (trained on, scored); none where fewer than two classes have two rows each.
 
     Args:
-        cv: A number of stratified, shuffled folds; ``"loo"`` or ``"alo"`` for a fold a row; a scikit-learn splitter;
-            or an iterable of pairs (training rows, scored rows).
+        cv: A number of stratified, shuffled folds; one of `words`, for a fold a row; a scikit-learn splitter; or an
+            iterable of pairs (training rows, scored rows).
         codes: Class numbers ``(n_rows,)``.
         weights: ``(n_rows,)``; a row of weight 0 counts as absent in folds of our own making.
         n_classes: Number of classes.
         features: ``(n_rows, ...)``, which a splitter may look at.
         random_state: Seed of folds of our own making.
+        words: What `cv` may be of str.
 
     Raises:
         InputError: `cv` is something else, or makes no folds.
@@ -46,10 +48,9 @@ def make_folds(
     Warns:
         UserWarning: There are fewer folds than asked for, or a class with a single row is never scored.
     """
-    if cv in ("loo", "alo") if isinstance(cv, str) else is_whole(cv):
+    if not is_given(cv):
+        check_own(cv, words)
         return _own_folds(cv, codes, weights, n_classes, random_state)
-    if isinstance(cv, str | numbers.Number | None):
-        raise InputError(f"cv is {cv!r}: expected a whole number >= 2, 'loo', 'alo', a splitter or splits")
     with input_errors():
         splits = cv
         if hasattr(splits, "split") or not isinstance(splits, Iterable):
@@ -64,7 +65,16 @@ def make_folds(
 
 def is_given(cv: Any) -> bool:
     """Whether folds are the user's, by a splitter or as pairs, and not of our own making."""
-    return not isinstance(cv, str) and not is_whole(cv)
+    return not isinstance(cv, str | numbers.Number | None)
+
+
+def check_own(cv: Any, words: Sequence[str] = ("loo",)) -> None:
+    """Raise InputError unless `cv` is a number of folds of our own making, or one of `words`."""
+    if cv not in words if isinstance(cv, str) else not is_whole(cv):
+        expected = ", ".join(map(repr, words))
+        raise InputError(f"cv is {cv!r}: expected a whole number >= 2, {expected}, a splitter or splits")
+    if not isinstance(cv, str) and cv < 2:
+        raise InputError(f"cv is {cv!r}: expected at least 2 folds")
 
 
 def restricted(folds: Folds, rows: RowNumbers) -> Folds:
@@ -103,8 +113,6 @@ def _own_folds(
     counts = np.bincount(codes[rows], minlength=n_classes)
     repeated = counts >= 2
     one_by_one = isinstance(cv, str)
-    if not one_by_one and cv < 2:
-        raise InputError(f"cv is {cv!r}: expected at least 2 folds")
     if repeated.sum() < 2:
         return []
     if not repeated.all():

@@ -20,6 +20,7 @@ from fastplr.folds import make_folds
 from fastplr.laplace import LaplaceApproximation
 from fastplr.solver_inputs import (
     are_plain,
+    checked_bool,
     checked_C,
     checked_Cs,
     class_weights,
@@ -325,10 +326,11 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"max_iter is {self.max_iter!r}: expected a whole number >= 1")
         if self.n_threads is not None and (not is_whole(self.n_threads) or self.n_threads < 1):
             raise InputError(f"n_threads is {self.n_threads!r}: expected a whole number >= 1, or None")
+        checked_bool("keep_training", self.keep_training)
         return {
             "tol": float(self.tol),
             "max_iter": int(self.max_iter),
-            "fit_intercept": bool(self.fit_intercept),
+            "fit_intercept": checked_bool("fit_intercept", self.fit_intercept),
             "solver": self.solver,
             "n_threads": default_threads() if self.n_threads is None else int(self.n_threads),
         }
@@ -392,6 +394,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             n_classes=len(data.classes),
             features=data.features,
             random_state=self.random_state,
+            words=("loo", "alo"),
         )
         if not folds:
             warn_user(

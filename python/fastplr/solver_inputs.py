@@ -17,6 +17,7 @@ __all__ = [
     "are_plain",
     "checked_C",
     "checked_Cs",
+    "checked_bool",
     "class_weights",
     "float_types",
     "input_errors",
@@ -91,6 +92,13 @@ def row_numbers(rows: Any, n_rows: int) -> RowNumbers:
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise InputError(f"cv has the rows {rows!r:.80}: expected row numbers, or a mask of {n_rows} booleans")
     return array.astype(np.int64)
+
+
+def checked_bool(name: str, value: Any) -> bool:
+    """The parameter `name` as a bool. Raises InputError for what is none: "no" would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} is {value!r:.80}: expected True or False")
+    return bool(value)
 
 
 def checked_C(C: Any) -> float | None:

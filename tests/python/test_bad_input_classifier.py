@@ -131,7 +131,8 @@ def test_no_choice_of_C_where_nothing_can_be_left_out(fit: Fit) -> None:
     ("cv", "message"),
     [
         (1, "cv is 1: expected at least 2 folds"),
-        (2.5, "cv is 2.5: expected a whole number >= 2, 'loo', 'alo', a splitter or splits"),
+        (2.5, "cv is 2.5: expected a whole number >= 2, 'loo', a splitter or splits"),
+        ("alo", "cv is 'alo': expected a whole number >= 2, 'loo', a splitter or splits"),
         ("many", "cv is 'many'"),
         (None, "cv is None"),
         (True, "cv is True"),
@@ -207,6 +208,10 @@ def test_class_weight(fit: Fit, class_weight: Any, message: str) -> None:
         ({"C": "auto", "Cs": []}, "Cs has the shape"),
         ({"C": "auto", "cv": 1}, "cv is 1: expected at least 2 folds"),
         ({"C": "auto", "cv": "many"}, "cv is 'many'"),
+        ({"speed": "yes"}, "speed is 'yes': expected True or False"),
+        ({"calibrate": "no"}, "calibrate is 'no': expected True or False"),
+        ({"keep_training": None}, "keep_training is None: expected True or False"),
+        ({"speed": 1}, "speed is 1: expected True or False"),
         ({"layer": 5}, "layer is 5: expected 0 to 4, -1"),
         ({"layer": -2}, "layer is -2"),
         ({"layer": 1.0}, "layer is 1.0"),
@@ -227,6 +232,11 @@ def test_parameters(fit: Fit, parameters: dict[str, Any], message: str) -> None:
         fit(**parameters)
 
 
+def test_a_bool_may_be_numpys(fit: Fit) -> None:
+    params = {"speed": np.False_, "calibrate": np.True_, "keep_training": np.True_}
+    np.testing.assert_array_equal(fit(**params).predict_proba(TEXTS), fit(calibrate=True).predict_proba(TEXTS))
+
+
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
@@ -245,8 +255,11 @@ def test_models(fit: Fit, model: Any, error: type[FastplrError], message: str) -
 
 
 def test_what_costs_nothing_is_checked_before_the_model_is_loaded(tiny_llama: TinyModel, fit: Fit) -> None:
-    for bad in ({"labels": LABELS[:-1]}, {"sample_weight": [0] * 12}, {"class_weight": {"x": 1}}, {"texts": [""] * 12}):
-        with pytest.raises(InputError, match=r"labels|sample_weight|class_weight|text"):
+    for bad in (
+        {"labels": LABELS[:-1]}, {"sample_weight": [0] * 12}, {"class_weight": {"x": 1}}, {"texts": [""] * 12},
+        {"cv": "alo"}, {"cv": 1}, {"C": -1}, {"speed": "yes"},
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=r"labels|sample_weight|class_weight|text|cv|C is|speed"):
             fit(**{"model": "missing.gguf", **bad})
 
 
