@@ -20,6 +20,7 @@ from fastplr.folds import make_folds
 from fastplr.laplace import LaplaceApproximation
 from fastplr.solver_inputs import (
     are_plain,
+    check_labels,
     checked_bool,
     checked_C,
     checked_Cs,
@@ -345,6 +346,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             with input_errors():
                 X, y = validate_data(self, X, y, dtype=float_types(X))
+                check_labels(y)
                 check_classification_targets(y)
                 classes, inverse = np.unique(y, return_inverse=True)
                 weight = _check_sample_weight(sample_weight, X, dtype=np.float64)

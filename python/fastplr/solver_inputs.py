@@ -15,6 +15,7 @@ from fastplr.errors import InputError
 
 __all__ = [
     "are_plain",
+    "check_labels",
     "checked_C",
     "checked_Cs",
     "checked_bool",
@@ -56,6 +57,35 @@ def are_plain(X: Any, y: Any, sample_weight: Any) -> bool:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(X.sum()))
+
+
+def check_labels(y: npt.NDArray[Any]) -> None:
+    """Raise InputError for missing labels, bytes, and labels that cannot be sorted: scikit-learn has a bare TypeError.
+
+    Args:
+        y: Labels, ``(n_rows,)``.
+    """
+    if y.dtype.kind not in "SO":
+        return
+    labels = y.tolist()
+    for row, label in enumerate(labels):
+        if label is None or isinstance(label, bytes):
+            raise InputError(f"y[{row}] is {label!r:.80}: expected a label of str or a number for every row")
+    try:
+        np.unique(y)
+    except TypeError:
+        row = next((row for row in range(1, len(labels)) if not _can_be_sorted(labels[0], labels[row])), 1)
+        raise InputError(
+            f"y[{row}] is {labels[row]!r:.80} and y[0] is {labels[0]!r:.80}, which cannot be sorted: expected labels "
+            "of one type, str or numbers"
+        ) from None
+
+
+def _can_be_sorted(a: Any, b: Any) -> bool:
+    try:
+        return isinstance(a < b, bool | np.bool_)
+    except TypeError:
+        return False
 
 
 def float_types(X: Any) -> list[type[np.floating[Any]]]:
