@@ -29,7 +29,8 @@ Identity = dict[str, Any]
 
 #: Parameters of the estimator that are kept for information; they play no part in predicting.
 _PARAMETERS = (
-    "C", "Cs", "cv", "class_weight", "class_prior", "calibrate", "speed", "max_layer", "keep_training", "random_state",
+    "layer", "pooling", "C", "Cs", "cv", "class_weight", "class_prior", "calibrate", "speed", "max_layer",
+    "keep_training", "random_state",
 )  # fmt: skip
 
 
@@ -276,14 +277,9 @@ def load(
         spec = resolved.path
     check_model(resolved, identity, allow_variant, data["model_name"])
 
-    classifier = cls(
-        spec,
-        prompt=prompt,
-        layer=data["layer"],
-        pooling=data["pooling"],
-        on_long=data["on_long"],
-        **_parameters_from(annotations),
-    )
+    in_use = {"layer": data["layer"], "pooling": data["pooling"]}  # of older files, which do not say what was asked for
+    parameters = in_use | _parameters_from(annotations)
+    classifier = cls(spec, prompt=prompt, on_long=data["on_long"], **parameters)
     classifier.classes_ = classes
     classifier.embedder_ = Embedder(
         spec,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 
 import fastplr
 from fastplr import ClassifierFileError, InputError, PLRClassifier, Prompt, _core, classifier_file
@@ -76,10 +77,24 @@ def test_a_loaded_classifier_can_be_fitted_again(saved: Path, classifier: PLRCla
     np.testing.assert_array_equal(again.predict_proba(TEST), classifier.predict_proba(TEST))
 
 
+def test_a_clone_of_a_loaded_classifier_makes_the_choice_anew(tiny_llama: TinyModel, tmp_path: Path) -> None:
+    fitted = fastplr.fit(TRAIN, LABELS, model=tiny_llama.path, cv=3, speed=True)
+    fitted.save(tmp_path / "c.plr")
+    loaded = fastplr.load(tmp_path / "c.plr")
+    assert (loaded.layer, loaded.pooling, loaded.C) == ("auto", "auto", "auto")
+    assert loaded.get_params() == {**fitted.get_params(), "model": loaded.model, "prompt": loaded.prompt}
+    np.testing.assert_array_equal(loaded.predict_proba(TEST), fitted.predict_proba(TEST))
+    again = clone(loaded).fit(TRAIN, LABELS)
+    assert len(again.report_["candidates"]) == len(fitted.report_["candidates"]) > 1
+    np.testing.assert_allclose(again.predict_proba(TEST), fitted.predict_proba(TEST), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
         {"C": math.inf},
+        {"C": 0.5, "layer": "middle", "pooling": "last"},
+        {"C": 0.5, "layer": np.int64(-1)},
         {"C": np.float32(0.5), "class_weight": "balanced"},
         {"C": 0.1, "class_weight": {0: 2.0, np.int64(1): np.float64(0.5)}},
         {"C": "auto", "Cs": np.array([0.1, 1.0]), "cv": 2, "random_state": 5},
