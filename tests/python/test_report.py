@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import pickle
 import warnings
+import weakref
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -77,6 +79,18 @@ def test_bars_count_folds_and_fits_where_they_are_wanted(
         assert "/80 [" in shown
     else:
         assert shown == ""  # which is no terminal
+
+
+def test_features_of_all_candidates_are_let_go_when_everything_is_computed(tiny_llama: TinyModel) -> None:
+    train, labels, _ = train_and_test(2)
+    classifier = fastplr.fit(train, labels, model=tiny_llama.path)
+    held = classifier.report_._later[0][1].__self__.fit.among.features
+    assert held.shape == (len(train), 3, 2, 64)
+    features = weakref.ref(held)
+    del held
+    classifier.report_.compute()
+    gc.collect()
+    assert features() is None
 
 
 def test_everything_is_plain_and_kept_in_the_file(fitted: PLRClassifier, tmp_path: Path) -> None:
