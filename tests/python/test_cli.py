@@ -285,5 +285,10 @@ def test_demo(run: Run, tiny_llama: TinyModel) -> None:
     assert result["n_train"] == 120
     assert result["report"]["layer"] in (1, 2, 3)
     out = run("demo", "--model", tiny_llama.path, "--threads", "1")
+    score = result["report"]["estimate"]["balanced_accuracy"]
+    assert (
+        f"from these 120 alone: balanced accuracy {score['value']:.2f} ({score['low']:.2f} to {score['high']:.2f})"
+        in out
+    )
     assert f"accuracy on the held-out messages: {result['accuracy']:.3f}" in out
     assert "time: embedding 120 texts" in out

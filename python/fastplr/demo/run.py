@@ -40,10 +40,10 @@ def run_demo(
         - ``accuracy``, ``balanced_accuracy`` (mean of the classes' recalls) on the test rows, and
           ``majority_accuracy``, that of always giving the most frequent label;
         - ``confusion``: rows are true labels, columns predicted ones, in the order of ``classes``;
-        - ``examples``: a right prediction of each class (the one of median probability), then the wrong ones
-        that
+        - ``examples``: a right prediction of each class (the one of median probability), then the wrong ones that
           were given the highest probability, each with ``text``, ``label``, ``predicted``, ``probabilities``;
-        - ``predict_seconds``, the time of predicting the test rows, and ``report``, the fit's own report.
+        - ``predict_seconds``, the time of predicting the test rows;
+        - ``report``, the fit's own report with its estimate.
 
     Raises:
         InputError: `n_per_class` is out of range.
@@ -69,6 +69,7 @@ def run_demo(
     start = time.perf_counter()
     probabilities = classifier.predict_proba([texts[i] for i in test])
     predict_seconds = time.perf_counter() - start
+    classifier.report_["estimate"]  # computes it
 
     classes = [str(label) for label in classifier.classes_]
     truth = [labels[i] for i in test]
@@ -111,12 +112,15 @@ def _example_rows(
 def format_demo(result: dict[str, Any]) -> str:
     """What :func:`run_demo` returned, for a terminal."""
     report, classes = result["report"], result["classes"]
+    expected = report["estimate"]["balanced_accuracy"]
     width = max(map(len, classes))
     lines = [
         f"{result['n_train'] + result['n_test']} messages to a bank, to be routed to {len(classes)} desks: "
         f"{result['n_train']} to learn from, {result['n_test']} held out",
         f"model {report['model']['name']}, layer {report['layer']}, {report['pooling']} pooling, C {report['C']:.3g}",
         "",
+        f"what to expect on new messages, estimated from these {result['n_train']} alone: balanced accuracy "
+        f"{expected['value']:.2f} ({expected['low']:.2f} to {expected['high']:.2f})",
         f"accuracy on the held-out messages: {result['accuracy']:.3f} (balanced "
         f"{result['balanced_accuracy']:.3f}; always the same desk {result['majority_accuracy']:.3f})",
         "",
