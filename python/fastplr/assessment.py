@@ -103,7 +103,9 @@ def _log_probabilities_of(
     settings: FitSettings,
     fallback: tuple[int, str],
 ) -> Floats | None:
-    """Of the rows `test`, ``(n_test, n_classes)``, by a choice and a fit from the rows `train`; None of one class."""
+    """Of rows `test`, ``(n_test, n_classes)``, by a choice and a fit from rows `train`; None where these are one
+    class.
+    """
     inner = np.sort(train[rows.fit_weights[train] > 0])
     part = rows.take(inner)
     present = np.unique(part.codes)

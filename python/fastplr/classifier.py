@@ -428,8 +428,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> PLRClassifier:
         """Read a classifier that :meth:`save` wrote; the model is resolved now and loaded on first use.
 
-        It has the parameters that it was fitted with: what was ``"auto"`` is so again, and another fit, or one of its
-        ``clone``, chooses anew. `cache`, `n_threads`, `progress`, and a splitter or an iterator as `cv` or `Cs`, are
+        It has the parameters that it was fitted with: what was ``"auto"`` is so again, and a clone of it, or another
+        fit, chooses anew. `cache`, `n_threads`, `progress`, and a splitter or an iterator as `cv` or `Cs`, are
         not in the file: they have their defaults.
 
         Args:

@@ -27,7 +27,7 @@ __all__ = ["check_model", "identity_of", "info", "load", "named", "save", "to_na
 
 Identity = dict[str, Any]
 
-#: Parameters of the estimator that are kept for information; they play no part in predicting.
+#: Parameters of the estimator that are kept as they were given, for another fit; they play no part in predicting.
 _PARAMETERS = (
     "layer", "pooling", "C", "Cs", "cv", "class_weight", "class_prior", "calibrate", "speed", "max_layer",
     "keep_training", "random_state",
