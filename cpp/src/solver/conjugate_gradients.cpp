@@ -5,30 +5,18 @@
 #include <utility>
 
 #include "parallel.hpp"
+#include "products.hpp"
 
 namespace fastplr::solver {
 namespace {
 
 /// Multiplications for which a thread is worth starting.
 constexpr double kThreadedWork = 4e6;
-/// Columns up to which as many products with a vector are faster than one with a matrix, which copies its
-/// factors.
-constexpr Index kFewColumns = 8;
-
 template <typename Part>
 void in_parts(Index n, double work, int n_threads, const Part& part) {
     const Index n_parts = work < kThreadedWork ? 1 : std::min<Index>(n_threads, n);
     parallel_for(n_parts, n_threads,
                  [&](Index i) { part(n * i / n_parts, n * (i + 1) / n_parts - n * i / n_parts); });
-}
-
-template <typename Left, typename Right, typename Result>
-void multiply(const Left& left, const Right& right, Result&& result) {
-    if (right.cols() > kFewColumns) {
-        result.noalias() = left * right;
-        return;
-    }
-    for (Index k = 0; k < right.cols(); ++k) result.col(k).noalias() = left * right.col(k);
 }
 
 template <typename Matrix>

@@ -1,5 +1,6 @@
 #include "log_loss.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -8,13 +9,18 @@ namespace fastplr::solver {
 namespace {
 
 /// p ((1 + x) log(1 + x) - x) with q = p (1 + x): one term of KL(q || p), summed in the form q log(q / p) - q
-/// + p, whose terms are all >= 0.
-double divergence_term(double p, double log_p, double q) {
+/// + p, whose terms are all >= 0. `log_p` computes the logarithm of a probability, which may have
+/// underflowed.
+template <typename LogP>
+double divergence_term(double p, double q, const LogP& log_p) {
     if (q <= 0.0) return p;
     const double x = (q - p) / p;
     if (std::abs(x) < 1e-3) return p * x * x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 12.0 - x / 20.0)));
-    return q * (std::log(q) - log_p) - q + p;
+    return q * (std::log(q) - log_p()) - q + p;
 }
+
+/// log(1 / (1 + exp(-z)))
+double log_sigmoid(double z) { return std::min(z, 0.0) - std::log1p(std::exp(-std::abs(z))); }
 
 double log_sum_exp(const MatrixXd& scores, Index row) {
     const double top = scores.row(row).maxCoeff();
@@ -140,24 +146,28 @@ double LogLoss::balance(const MatrixXd& scores, const LossState& state, MatrixXd
     const VectorXd share = (-excess).cwiseMax(0.0) / lacking;
 
     double divergence = 0.0;
-    VectorXd p(n_classes), log_p(n_classes);
+    VectorXd p(n_classes);
     for (Index i = 0; i < n; ++i) {
+        double log_total = std::numeric_limits<double>::quiet_NaN();  // computed where needed
         if (n_outputs == 1) {
-            const double z = scores(i, 0);
-            const double softplus = std::log1p(std::exp(-std::abs(z)));
-            log_p[1] = std::min(z, 0.0) - softplus;
-            log_p[0] = std::min(-z, 0.0) - softplus;
-            p = log_p.array().exp();
+            const double e = std::exp(-std::abs(scores(i, 0)));
+            const Index likely = scores(i, 0) >= 0.0 ? 1 : 0;
+            p[likely] = 1.0 / (1.0 + e);
+            p[1 - likely] = e / (1.0 + e);
         } else {
-            log_p = scores.row(i).transpose().array() - log_sum_exp(scores, i);
             p = state.probabilities.row(i).transpose();
         }
         const double moved = p.dot(given);
         for (Index k = 0; k < n_classes; ++k) {
             const double delta = moved * share[k] - p[k] * given[k];
+            const auto log_p = [&] {
+                if (n_outputs == 1) return log_sigmoid(k == 1 ? scores(i, 0) : -scores(i, 0));
+                if (std::isnan(log_total)) log_total = log_sum_exp(scores, i);
+                return scores(i, k) - log_total;
+            };
             // A probability that underflowed is taken from its logarithm, which did not.
             const double from = p[k] > 0.0 ? p[k] : std::numeric_limits<double>::denorm_min();
-            divergence += weights_[i] * divergence_term(from, log_p[k], p[k] + delta);
+            divergence += weights_[i] * divergence_term(from, p[k] + delta, log_p);
             if (n_outputs > 1) {
                 change(i, k) = weights_[i] * delta;
             } else if (k == 1) {

@@ -24,7 +24,8 @@ using solver::MatrixXd;
 using solver::VectorXd;
 
 solver::ReducedDesign reduce(const TrainingRows& rows, std::span<const double> lambdas,
-                             const SolverOptions& options) {
+                             const SolverOptions& options,
+                             solver::GramDigits digits = solver::GramDigits::all) {
     solver::check_rows(rows, options);
     solver::check_lambdas(lambdas);
     const double largest_weight =
@@ -32,8 +33,10 @@ solver::ReducedDesign reduce(const TrainingRows& rows, std::span<const double> l
     const double smallest_lambda = *std::min_element(lambdas.begin(), lambdas.end());
     const double ratio =
         smallest_lambda > 0.0 ? largest_weight / smallest_lambda : std::numeric_limits<double>::infinity();
-    return {rows.features, options.form, options.fit_intercept, ratio,
-            solver::resolve_n_threads(options.n_threads)};
+    return {rows.features,  options.form,
+            rows.n_classes, options.fit_intercept,
+            ratio,          solver::resolve_n_threads(options.n_threads),
+            digits};
 }
 
 LogisticFit to_fit(const solver::ReducedDesign& design, const solver::FitRows& rows,
@@ -156,12 +159,16 @@ CrossValidation cross_validate(const solver::ReducedDesign& design, const Traini
 
 LogisticFit fit_logistic_regression(const TrainingRows& rows, double lambda, const SolverOptions& options) {
     const std::span<const double> lambdas(&lambda, 1);
-    const solver::ReducedDesign design = reduce(rows, lambdas, options);
-    return std::move(fit_all_rows(design, rows, lambdas, options).front());
+    return std::move(fit_logistic_path(rows, lambdas, options).front());
 }
 
 std::vector<LogisticFit> fit_logistic_path(const TrainingRows& rows, std::span<const double> lambdas,
                                            const SolverOptions& options) {
+    if (lambdas.size() == 1) {  // several pay for an exact Gram matrix
+        const solver::ReducedDesign design = reduce(rows, lambdas, options, solver::GramDigits::few);
+        std::vector<LogisticFit> fits = fit_all_rows(design, rows, lambdas, options);
+        if (fits.front().converged || design.gram_digits() == solver::GramDigits::all) return fits;
+    }
     const solver::ReducedDesign design = reduce(rows, lambdas, options);
     return fit_all_rows(design, rows, lambdas, options);
 }

@@ -19,6 +19,9 @@ constexpr double kFactorBytes = 256.0 * 1024 * 1024;
 constexpr int kMaxConjugateGradients = 1000;
 /// Conjugate gradients that cost as much as a factorisation, by its order (measured at orders 60 to 1,000).
 constexpr double kFactorsWorth = 1.0 / 40.0;
+/// Relative duality gap from which on scores are taken of the features where the Gram matrix is rough. Its
+/// error of 1e-6 in the scores counts by its square.
+constexpr double kRoughGap = 1e-6;
 /// Relative duality gap that the polishing step is after.
 constexpr double kPolished = 1e-18;
 /// A probability this close to 0 or 1 counts as one that an unpenalised fit drove there.
@@ -207,6 +210,7 @@ NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lamb
     const double gradient_scale =
         lambda == 0.0 ? largest_gradient(design, loss, settings.fit_intercept) : 0.0;
     double last_change = lambda > 0.0 ? 0.0 : kInfinity;  // largest change of a score in the step before
+    bool rough = static_cast<bool>(design.exact_scores);
     bool certified = false;
     Iterate certified_iterate;
     NewtonReport certified_report;
@@ -219,6 +223,11 @@ NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lamb
             const double gap =
                 duality_gap(design, loss, state, lambda, iterate, slope, settings.fit_intercept);
             report.gap = report.objective > 0.0 ? gap / report.objective : 0.0;
+            if (rough && report.gap <= std::max(settings.tol, kRoughGap)) {
+                rough = false;
+                iterate.scores = design.exact_scores(iterate.coordinates);
+                continue;
+            }
         } else {
             if (loss.separates(total_scores(iterate))) {
                 report.gap = kInfinity;
@@ -284,7 +293,8 @@ NewtonReport minimise(const DesignRows& design, const LogLoss& loss, double lamb
         iterate.intercepts += length * direction.step.intercepts;
         // In Gram form scores must stay the Gram matrix times the coordinates to the last digit: the
         // certificate uses both.
-        iterate.scores = row_scores(design, iterate.coordinates);
+        iterate.scores = design.exact_scores && !rough ? design.exact_scores(iterate.coordinates)
+                                                       : row_scores(design, iterate.coordinates);
     }
 }
 

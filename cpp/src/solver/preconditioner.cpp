@@ -72,12 +72,15 @@ void Preconditioner::factorise(const MatrixXd& row_weights, double lambda) {
     row_weights_ = row_weights;
     factors_.resize(static_cast<std::size_t>(row_weights.cols()));
     const auto order = static_cast<double>(design_.n_coordinates());
-    parallel_for(row_weights.cols(), order * order * order > kThreadedWork ? n_threads_ : 1, [&](Index k) {
+    const int n_threads = order * order * order > kThreadedWork ? n_threads_ : 1;
+    // One factor has its products shared out, several are shared out themselves.
+    const int n_inner = n_threads > 1 && row_weights.cols() > 1 ? 1 : n_threads_;
+    parallel_for(row_weights.cols(), n_threads, [&](Index k) {
         Factor& factor = factors_[static_cast<std::size_t>(k)];
         if (design_.coordinates == Coordinates::gram) {
             factorise_gram(row_weights.col(k), factor);
         } else {
-            factorise_primal(row_weights.col(k), factor);
+            factorise_primal(row_weights.col(k), n_inner, factor);
         }
     });
 }
@@ -114,14 +117,14 @@ void Preconditioner::factorise_gram(const VectorXd& row_weights, Factor& factor)
     factor.schur = lambda_ * factor.weights.dot(solved);
 }
 
-void Preconditioner::factorise_primal(const VectorXd& row_weights, Factor& factor) const {
+void Preconditioner::factorise_primal(const VectorXd& row_weights, int n_threads, Factor& factor) const {
     if (fit_intercept_) {
         // The intercept is eliminated first: its own entry, a sum of positive weights, is a safe pivot.
         factor.bordering = design_.matrix().transpose() * row_weights;
         factor.schur = row_weights.sum();
     }
     robust_cholesky(factor.storage, factor.cholesky, [&] {
-        add_weighted_products(design_.matrix(), row_weights, factor.storage, n_threads_);
+        add_weighted_products(design_.matrix(), row_weights, factor.storage, n_threads);
         auto lower = factor.storage.selfadjointView<Eigen::Lower>();
         if (fit_intercept_ && factor.schur > 0.0) lower.rankUpdate(factor.bordering, -1.0 / factor.schur);
         // With a penalty of 0 the system may be singular; a ridge of rounding size makes it solvable.

@@ -52,7 +52,7 @@ class Preconditioner {
     };
 
     void factorise_gram(const VectorXd& row_weights, Factor& factor) const;
-    void factorise_primal(const VectorXd& row_weights, Factor& factor) const;
+    void factorise_primal(const VectorXd& row_weights, int n_threads, Factor& factor) const;
     void solve_part(const Factor& factor, Index first, Index count, const MatrixXd& residual,
                     const MatrixXd& gram_residual, const VectorXd& intercept_residual, Step& step) const;
 

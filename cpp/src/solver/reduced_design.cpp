@@ -10,6 +10,7 @@
 
 #include "fastplr/errors.hpp"
 #include "parallel.hpp"
+#include "products.hpp"
 
 namespace fastplr::solver {
 namespace {
@@ -25,9 +26,18 @@ constexpr Index kMomentBlock = 512;
 constexpr Index kThreadedValues = 200'000;
 /// Multiplications for which it is.
 constexpr Index kThreadedProducts = 30'000'000;
-/// Gram form is faster up to this many rows a feature: a factor of order n costs n^3 / 3, the primal system
-/// n p^2 + p^3 / 3 (equal at 1.88), and the Gram matrix is made once for all folds.
+/// Gram form is faster up to this many rows a feature. Two classes: a factor of order n costs n^3 / 3, the
+/// primal system n p^2 + p^3 / 3 (equal at 1.88), and the Gram matrix is made once for all folds. More
+/// classes have a factor each there and share one in primal form (measured with 3 to 77 classes, 576 and 2048
+/// features: 0.7 to 1.2).
 constexpr double kGramRowsPerFeature = 1.8;
+constexpr double kGramRowsPerFeatureOfClasses = 1.0;
+/// Multiplications from which on a Gram matrix in single precision saves more than exact scores cost.
+constexpr double kManyProducts = 2e7;
+/// Single precision errs by some 1e-7 of the largest square: by this ratio 1 % of the penalty.
+constexpr double kLargestRoughRatio = 1e5;
+/// Squares of this size or its inverse leave single precision room for smaller features.
+constexpr double kRoughRange = 1e20;
 /// Gram form divides by lambda what it computed from numbers this much larger: 7 digits are left at worst.
 constexpr double kLargestGramRatio = 1e9;
 
@@ -52,8 +62,9 @@ MappedRows mapped(const FeatureView& view) {
             Eigen::OuterStride<>(view.row_stride)};
 }
 
-template <typename Scalar>
-void copy_block(const FeatureView& view, Index first, Index count, const VectorXd& means, RowMajor& block) {
+template <typename Scalar, typename Block>
+void copy_block(const FeatureView& view, Index first, Index count, const VectorXd& means, Block& block) {
+    using Result = typename Block::Scalar;
     const auto* data = static_cast<const Scalar*>(view.data) + first * view.feature_stride;
     block.resize(view.n_rows, count);
     if (view.feature_stride == 1) {
@@ -61,7 +72,8 @@ void copy_block(const FeatureView& view, Index first, Index count, const VectorX
             const Eigen::Map<const Eigen::Array<Scalar, 1, Eigen::Dynamic>> source(
                 data + row * view.row_stride, count);
             block.row(row).array() =
-                source.template cast<double>() - means.segment(first, count).transpose().array();
+                (source.template cast<double>() - means.segment(first, count).transpose().array())
+                    .template cast<Result>();
         }
         return;
     }
@@ -71,16 +83,17 @@ void copy_block(const FeatureView& view, Index first, Index count, const VectorX
         const Index end = std::min<Index>(strip + kStrip, count);
         for (Index row = 0; row < view.n_rows; ++row) {
             for (Index column = strip; column < end; ++column) {
-                block(row, column) =
-                    static_cast<double>(data[row * view.row_stride + column * view.feature_stride]) -
-                    means[first + column];
+                const auto value =
+                    static_cast<double>(data[row * view.row_stride + column * view.feature_stride]);
+                block(row, column) = static_cast<Result>(value - means[first + column]);
             }
         }
     }
 }
 
-/// Features first .. first+count-1 of all rows, in float64, less their means.
-void load_block(const FeatureView& view, Index first, Index count, const VectorXd& means, RowMajor& block) {
+/// Features first .. first+count-1 of all rows, less their means.
+template <typename Block>
+void load_block(const FeatureView& view, Index first, Index count, const VectorXd& means, Block& block) {
     if (view.type == FeatureType::float64) {
         copy_block<double>(view, first, count, means, block);
     } else {
@@ -149,30 +162,41 @@ Moments moments(const FeatureView& view, int n_threads) {
 /// Whether centring after a product loses no digits worth having.
 bool centred_enough(const Moments& moments) { return moments.means.squaredNorm() <= moments.variances.sum(); }
 
-/// X X' of the centred features. Threads share the features out and add up their parts.
-MatrixXd gram_matrix(const FeatureView& view, const VectorXd& means, bool directly, int n_threads) {
+/// The sum of what `add` adds for blocks of features to matrices [order x n_columns]. Threads share the
+/// blocks out and add up their parts.
+template <typename Add>
+MatrixXd sum_of_blocks(const FeatureView& view, Index n_columns, int n_threads, const Add& add) {
     const Index n_blocks = (view.n_features + kFeatureBlock - 1) / kFeatureBlock;
-    const bool small = view.n_rows * view.n_rows * view.n_features < kThreadedProducts;
+    const bool small = view.n_rows * view.n_features * n_columns < kThreadedProducts;
     const Index n_parts = small ? 1 : std::max<Index>(1, std::min<Index>(n_threads, n_blocks));
     std::vector<MatrixXd> parts(static_cast<std::size_t>(n_parts));
     parallel_for(n_parts, n_threads, [&](Index part) {
-        MatrixXd& gram = parts[static_cast<std::size_t>(part)];
-        gram = MatrixXd::Zero(view.n_rows, view.n_rows);
-        RowMajor block;
+        MatrixXd& own = parts[static_cast<std::size_t>(part)];
+        own = MatrixXd::Zero(view.n_rows, n_columns);
         for (Index b = part; b < n_blocks; b += n_parts) {
             const Index first = b * kFeatureBlock;
-            const Index count = std::min(kFeatureBlock, view.n_features - first);
-            if (directly) {
-                gram.selfadjointView<Eigen::Lower>().rankUpdate(mapped(view).middleCols(first, count));
-            } else {
-                load_block(view, first, count, means, block);
-                gram.selfadjointView<Eigen::Lower>().rankUpdate(block);
-            }
+            add(first, std::min(kFeatureBlock, view.n_features - first), own);
         }
     });
     for (Index part = 1; part < n_parts; ++part) parts[0] += parts[static_cast<std::size_t>(part)];
-    MatrixXd gram = std::move(parts[0]);
-    gram.triangularView<Eigen::StrictlyUpper>() = gram.transpose();
+    return std::move(parts[0]);
+}
+
+void copy_to_upper(MatrixXd& matrix) { matrix.triangularView<Eigen::StrictlyUpper>() = matrix.transpose(); }
+
+/// X X' of the centred features.
+MatrixXd gram_matrix(const FeatureView& view, const VectorXd& means, bool directly, int n_threads) {
+    MatrixXd gram =
+        sum_of_blocks(view, view.n_rows, n_threads, [&](Index first, Index count, MatrixXd& part) {
+            if (directly) {
+                part.selfadjointView<Eigen::Lower>().rankUpdate(mapped(view).middleCols(first, count));
+            } else {
+                RowMajor block;
+                load_block(view, first, count, means, block);
+                part.selfadjointView<Eigen::Lower>().rankUpdate(block);
+            }
+        });
+    copy_to_upper(gram);
     if (directly && !means.isZero(0.0)) {
         const VectorXd row_means = gram.rowwise().mean();
         const double mean = row_means.mean();
@@ -182,18 +206,45 @@ MatrixXd gram_matrix(const FeatureView& view, const VectorXd& means, bool direct
     return gram;
 }
 
+/// The same to some 6 digits: blocks are multiplied in single precision and added up in double.
+MatrixXd rough_gram_matrix(const FeatureView& view, const VectorXd& means, int n_threads) {
+    using RowMajorFloat = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    MatrixXd gram =
+        sum_of_blocks(view, view.n_rows, n_threads, [&](Index first, Index count, MatrixXd& part) {
+            RowMajorFloat block;
+            load_block(view, first, count, means, block);
+            Eigen::MatrixXf product = Eigen::MatrixXf::Zero(view.n_rows, view.n_rows);
+            product.selfadjointView<Eigen::Lower>().rankUpdate(block);
+            part.triangularView<Eigen::Lower>() += product.cast<double>();
+        });
+    copy_to_upper(gram);
+    return gram;
+}
+
+/// Whether a Gram matrix in single precision is worth it and good enough.
+bool few_digits_do(const FeatureView& view, const Moments& moments, double largest_weight_per_lambda) {
+    const auto n = static_cast<double>(view.n_rows);
+    if (n * n * static_cast<double>(view.n_features) < kManyProducts) return false;
+    const double mean_square = moments.variances.sum();  // of the norms of centred rows
+    const double largest = n * mean_square;
+    return mean_square * largest_weight_per_lambda <= kLargestRoughRatio && largest < kRoughRange &&
+           mean_square > 1.0 / kRoughRange;
+}
+
 }  // namespace
 
-ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, bool centre,
-                             double largest_weight_per_lambda, int n_threads)
+ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, int n_classes, bool centre,
+                             double largest_weight_per_lambda, int n_threads, GramDigits digits)
     : features_(features), n_threads_(n_threads) {
     const Moments found = moments(features, n_threads);
     means_ = centre ? found.means : VectorXd::Zero(features.n_features);
     directly_ = can_be_mapped(features) && (!centre || centred_enough(found));
     form_ = form;
     if (form == SolverForm::automatic) {
-        const double most = kGramRowsPerFeature * static_cast<double>(features.n_features);
-        form_ = static_cast<double>(features.n_rows) < most ? SolverForm::gram : SolverForm::primal;
+        const double most = n_classes > 2 ? kGramRowsPerFeatureOfClasses : kGramRowsPerFeature;
+        form_ = static_cast<double>(features.n_rows) < most * static_cast<double>(features.n_features)
+                    ? SolverForm::gram
+                    : SolverForm::primal;
     }
     if (form_ == SolverForm::primal) {
         coordinates_ = Coordinates::primal;
@@ -209,7 +260,10 @@ ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, bool 
         matrix_ = std::make_shared<const MatrixXd>(std::move(rows));
         return;
     }
-    matrix_ = std::make_shared<const MatrixXd>(gram_matrix(features, means_, directly_, n_threads));
+    digits_ = few_digits_do(features, found, largest_weight_per_lambda) ? digits : GramDigits::all;
+    matrix_ = std::make_shared<const MatrixXd>(digits_ == GramDigits::few
+                                                   ? rough_gram_matrix(features, means_, n_threads)
+                                                   : gram_matrix(features, means_, directly_, n_threads));
     if (!matrix_->allFinite()) {
         throw InputError("features are too large: products of two rows overflow; scale the features first");
     }
@@ -238,7 +292,7 @@ ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, bool 
 }
 
 DesignRows ReducedDesign::take(std::span<const Index> rows, int n_threads) const {
-    DesignRows taken{coordinates_, {}, n_threads, {}};
+    DesignRows taken{coordinates_, {}, n_threads, {}, {}};
     const std::vector<Index> at(rows.begin(), rows.end());
     std::vector<Index> all(static_cast<std::size_t>(matrix_->rows()));
     std::iota(all.begin(), all.end(), Index{0});
@@ -249,7 +303,35 @@ DesignRows ReducedDesign::take(std::span<const Index> rows, int n_threads) const
     } else {
         taken.storage = std::make_shared<const MatrixXd>((*matrix_)(at, Eigen::all));
     }
+    if (digits_ == GramDigits::few) {
+        taken.exact_scores = [this, at](const MatrixXd& coordinates) -> MatrixXd {
+            MatrixXd dual = MatrixXd::Zero(features_.n_rows, coordinates.cols());
+            dual(at, Eigen::all) = coordinates;
+            return scores_of_features(dual)(at, Eigen::all);
+        };
+    }
     return taken;
+}
+
+MatrixXd ReducedDesign::scores_of_features(const MatrixXd& dual) const {
+    const Eigen::RowVectorXd sums = dual.colwise().sum();
+    return sum_of_blocks(features_, dual.cols(), n_threads_, [&](Index first, Index count, MatrixXd& scores) {
+        MatrixXd coefficients(count, dual.cols()), own(scores.rows(), scores.cols());
+        if (directly_) {
+            const auto block = mapped(features_).middleCols(first, count);
+            const auto means = means_.segment(first, count);
+            multiply(block.transpose(), dual, coefficients);
+            coefficients.noalias() -= means * sums;
+            multiply(block, coefficients, own);
+            scores += own.rowwise() - means.transpose() * coefficients;
+            return;
+        }
+        RowMajor block;
+        load_block(features_, first, count, means_, block);
+        multiply(block.transpose(), dual, coefficients);
+        multiply(block, coefficients, own);
+        scores += own;
+    });
 }
 
 MatrixXd ReducedDesign::scores(std::span<const Index> test, std::span<const Index> train,
@@ -282,13 +364,13 @@ MatrixXd ReducedDesign::coefficients(std::span<const Index> train, const MatrixX
         const Index count = std::min<Index>(kFeatureBlock, features_.n_features - first);
         auto part = result.middleRows(first, count);
         if (directly_) {
-            part.noalias() = mapped(features_).middleCols(first, count).transpose() * dual;
+            multiply(mapped(features_).middleCols(first, count).transpose(), dual, part);
             part.noalias() -= means_.segment(first, count) * sums.transpose();
             return;
         }
         RowMajor block;
         load_block(features_, first, count, means_, block);
-        part.noalias() = block.transpose() * dual;
+        multiply(block.transpose(), dual, part);
     });
     return result;
 }
