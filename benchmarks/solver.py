@@ -31,7 +31,7 @@ from solvers.document import render
 from solvers.measure import compare, peak_memory
 from solvers.plan import CROSS_VALIDATED, SHAPES, Shape
 from solvers.problem import Problem
-from solvers.timings import time_choices
+from solvers.timings import time_choices, time_products
 from solvers.worker import RivalProcess
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "solver.md"
@@ -113,6 +113,14 @@ class Benchmark:
         for process in self.processes:
             process.end()
 
+    def products(self) -> None:
+        """Gram matrices alone."""
+        for n_threads in self.asked.threads:
+            key = {"kind": "products", "n_threads": n_threads}
+            if not self.done(**key):
+                say(f"Gram matrices, threads {n_threads}")
+                self.keep({**key, "products": time_products(self.folder, n_threads=n_threads, say=say)})
+
     def choices(self) -> None:
         """Penalties by cross-validation."""
         for n_threads in self.asked.threads:
@@ -165,6 +173,8 @@ def main() -> None:
     benchmark = Benchmark(asked)
     if not asked.only:
         benchmark.choices()
+        if not asked.quick:
+            benchmark.products()
     benchmark.fits()
     versions = [f"fastplr {fastplr.__version__}"]
     for package in PACKAGES:

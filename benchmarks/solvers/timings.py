@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 import fastplr
-from solvers.plan import Shape
+from solvers.plan import SHAPES, Shape
 from solvers.problem import Problem
 
-__all__ = ["time_choices"]
+__all__ = ["time_choices", "time_products"]
 
 #: Rows a class times classes of the model's width, and the task they come from.
 ROWS = (
@@ -47,5 +48,28 @@ def time_choices(folder: Path, *, n_threads: int, quick: bool, say: Callable[[st
                 seconds.append(time.perf_counter() - started)
             row[name] = statistics.median(seconds)
         say(f"    {shape.name}: {row['folds']:.3f} s by folds, {row['leave-one-out']:.3f} s by leave-one-out")
+        found.append(row)
+    return found
+
+
+def time_products(folder: Path, *, n_threads: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Median seconds of X X', in double and in single precision, by NumPy's BLAS, a row a shape with fewer rows than
+    features: the least that a solver takes which forms that matrix.
+    """
+    found = []
+    for shape in SHAPES:
+        if shape.n_rows >= shape.n_features:
+            continue
+        X = Problem.load(shape.problem("synthetic", folder)).X
+        row: dict[str, Any] = {"shape": shape.name, "flops": shape.n_rows**2 * shape.n_features}
+        for features in (X, X.astype(np.float32)):
+            seconds: list[float] = []
+            with threadpoolctl.threadpool_limits(n_threads):
+                while len(seconds) < 5 or (sum(seconds) < 1.0 and len(seconds) < 41):
+                    started = time.perf_counter()
+                    features @ features.T
+                    seconds.append(time.perf_counter() - started)
+            row[str(features.dtype)] = statistics.median(seconds)
+        say(f"    {shape.name}: X X' in {1e3 * row['float64']:.2f} and {1e3 * row['float32']:.2f} ms")
         found.append(row)
     return found
