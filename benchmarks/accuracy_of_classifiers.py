@@ -17,6 +17,7 @@ from accuracy.contenders import contenders, embed_all
 from accuracy.document import write_document
 from accuracy.draws import core_tasks, draw
 from fastplr import __version__
+from harness.machine import revision
 
 RESULTS = Path(__file__).parent / "results" / "accuracy"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "accuracy.md"
@@ -38,6 +39,7 @@ def main() -> None:
     runs = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
     done = {(run["task"], run["n_per_class"], run["seed"], run["contender"]) for run in runs}
     tasks = core_tasks(wanted.tasks)
+    measured = revision()
     compared = contenders(str(RESULTS / "features"), n_threads)
     with path.open("a", encoding="utf-8") as file:
         for task in tasks:
@@ -52,7 +54,8 @@ def main() -> None:
                 embed_all(task, str(RESULTS / "features"), n_threads)
             for n, seed, contender in open_runs:
                 found = contender.run(task, draw(task, n, seed), seed)
-                run = {"task": task.name, "n_per_class": n, "seed": seed, "contender": contender.name, **found}
+                asked = {"task": task.name, "n_per_class": n, "seed": seed, "contender": contender.name}
+                run = {**asked, "revision": measured, **found}
                 file.write(json.dumps(run) + "\n")
                 file.flush()
                 runs.append(run)

@@ -24,7 +24,7 @@ from typing import Any
 
 import fastplr
 from harness.corpus import NoTasks
-from harness.machine import describe_machine
+from harness.machine import describe_machine, revision
 from solvers.all_rivals import all_rivals
 from solvers.cross_validation import compare_choices
 from solvers.document import render
@@ -50,6 +50,7 @@ class Benchmark:
     def __init__(self, asked: argparse.Namespace) -> None:
         self.asked = asked
         self.folder = RESULTS
+        self.revision = revision()
         self.path = RESULTS / ("quick.jsonl" if asked.quick else "runs.jsonl")
         self.folder.mkdir(parents=True, exist_ok=True)
         if asked.fresh:
@@ -64,6 +65,7 @@ class Benchmark:
 
     def keep(self, run: dict[str, Any]) -> None:
         """To the file as well."""
+        run = {**run, "revision": self.revision}
         self.runs.append(run)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(run) + "\n")
@@ -186,6 +188,7 @@ def main() -> None:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
         **describe_machine(),
         "versions": ", ".join(versions),
+        "revision": ", ".join(sorted({run.get("revision", "not kept") for run in benchmark.runs})),
         "duration": f"{(time.monotonic() - started) / 60:.1f} minutes, where nothing had been measured before",
     }
     whole = not asked.quick and not asked.only and asked.threads == [1, 2]

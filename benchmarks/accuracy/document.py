@@ -49,6 +49,7 @@ def _head(runs: Sequence[Run], version: str) -> dict[str, str]:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
         **describe_machine(),
         "fastplr": version,
+        "revision": ", ".join(sorted({run.get("revision", "not kept") for run in runs})),
         "tasks": f"{len({run['task'] for run in runs})}, each with its own instruction before the text",
         "draws": f"{len(seeds)} for each task and number of rows; every contender gets the same rows",
         "test rows": "the whole test file of each task",

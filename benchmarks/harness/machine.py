@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from pathlib import Path
 
-__all__ = ["cpu_name", "describe_machine", "pin_to_cores"]
+__all__ = ["cpu_name", "describe_machine", "pin_to_cores", "revision"]
 
 #: Instruction sets that decide which kernels run.
 TELLING_FLAGS = (
@@ -55,6 +56,15 @@ def describe_machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Python": platform.python_version(),
     }
+
+
+def revision() -> str:
+    """The commit of the repository, marked with "-dirty" where files differ from it; "not known" without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "not known"
 
 
 def pin_to_cores(n_cores: int) -> list[int]:

@@ -1,6 +1,7 @@
 """The benchmarks' own machinery: what it would get wrong would be believed."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from harness.amend import amend
 from harness.corpus import Group, NoTasks, draw_corpus
 from harness.document import render
+from harness.machine import revision
 from harness.process_memory import peak_bytes, reset_peak, resident_bytes
 from harness.profile import NoProfile, sort_by_kind
 from harness.results import Results, RowResult
@@ -216,3 +218,7 @@ def test_profile_without_symbols_says_how_to_get_them():
         sort_by_kind("90.00% ;_core.so ;[.] 0x00000000000a1b2c ;- -\n10.00% ;libc.so.6 ;[.] malloc ;- -")
     with pytest.raises(NoProfile, match="no samples"):
         sort_by_kind("")
+
+
+def test_revision_is_that_of_the_repository() -> None:
+    assert re.fullmatch(r"not known|(.*-)?[0-9a-f]{7,}(-dirty)?", revision())
