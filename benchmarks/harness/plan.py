@@ -114,19 +114,26 @@ def _llama_cpp_python(key: str) -> Engine:
     )
 
 
-def _transformers(key: str, *, int8: bool) -> Engine:
-    module, name, title = (
-        ("rivals.transformers_int8", "TransformersInt8", "transformers + PyTorch, dynamic int8")
-        if int8
-        else ("rivals.transformers_float32", "TransformersFloat32", "transformers + PyTorch, float32")
-    )
+#: Rivals that take the model as transformers saves it: module, class and title.
+OF_TRANSFORMERS = {
+    "transformers-float32": ("transformers_float32", "TransformersFloat32", "transformers + PyTorch, float32"),
+    "transformers-int8": ("transformers_int8", "TransformersInt8", "transformers + PyTorch, dynamic int8"),
+    "openvino-int8": ("openvino_int8", "OpenVinoInt8", "OpenVINO, int8 weights and activations"),
+}
+
+
+def _transformers(name: str, key: str) -> Engine:
+    module, adapter, title = OF_TRANSFORMERS[name]
+    folder = MODELS[key].weights
     return Engine(
-        "transformers-int8" if int8 else "transformers-float32",
+        name,
         title,
         key,
-        lambda n_threads: PythonWorker(module, name, {"folder": str(float32_folder(MODELS[key].weights))}, n_threads),
+        lambda n_threads: PythonWorker(
+            f"rivals.{module}", adapter, {"folder": str(float32_folder(folder))}, n_threads
+        ),
         FINAL,
-        float32=not int8,
+        float32=name == "transformers-float32",
     )
 
 
@@ -177,7 +184,7 @@ def _smollm2() -> list[Row]:
     for form, ours in (("one-paper", all_pooled), ("one-instruction", half)):
         rows += [Row(libllama, form, needed=True), Row(ours, form, needed=True)]
     patched = _libllama(key, which="patched")
-    others = [patched, _llama_cpp_python(key), _transformers(key, int8=False), _transformers(key, int8=True)]
+    others = [patched, _llama_cpp_python(key), *(_transformers(name, key) for name in OF_TRANSFORMERS)]
     rows += [Row(engine, form) for engine in others for form in ("none", "paper", "instruction")]
     for key in ("smollm2-q4_1", "smollm2-q8_0", "smollm2-f16"):
         engines = [_libllama(key), _llama_cpp_python(key), _fastplr(key, "full"), _fastplr(key, "half")]
@@ -191,10 +198,9 @@ def _minilm() -> list[Row]:
         _fastplr(key, "final"),
         _libllama(key),
         _llama_cpp_python(key),
-        _transformers(key, int8=False),
         _sentence_transformers(key),
         _onnx_runtime(key, int8=False),
-        _transformers(key, int8=True),
+        *(_transformers(name, key) for name in OF_TRANSFORMERS),
         _onnx_runtime(key, int8=True),
     ]
     rows = [Row(engine, "none", needed=engine.float32) for engine in engines]

@@ -11,6 +11,8 @@ __all__ = ["TARGETS", "Reached", "Target"]
 
 LIBLLAMA = "smollm2-q4_0/libllama"
 HALF = "smollm2-q4_0/fastplr-half"
+INT8 = ("smollm2-q4_0/transformers-int8/none", "smollm2-q4_0/openvino-int8/none")
+MINILM_INT8 = tuple(f"minilm-f32/{name}/none" for name in ("transformers-int8", "openvino-int8", "onnxruntime-int8"))
 
 
 @dataclass(frozen=True)
@@ -82,20 +84,29 @@ class Target:
 
 
 TARGETS = [
-    Target(
-        "Q4_0, full depth, no prompt, against libllama's own embedding",
-        "smollm2-q4_0/fastplr-full/none",
-        (f"{LIBLLAMA}/none",),
-        1.6,
-        prototype=1.5,
+    *(
+        Target(
+            f"{name}, full depth, no prompt, against libllama's own embedding of the same file",
+            f"{key}/fastplr-full/none",
+            (f"{key}/libllama/none",),
+            bound,
+        )
+        for name, key, bound in (
+            ("Q4_0", "smollm2-q4_0", 4.0),
+            ("Q8_0", "smollm2-q8_0", 4.0),
+            ("Q4_1, as shipped", "smollm2-q4_1", 8.0),
+        )
     ),
+    Target("Q4_0, full depth, against the fastest rival in int8", "smollm2-q4_0/fastplr-full/none", INT8, 1.3),
+    Target("Q4_0, half depth, against the fastest rival in int8 at full depth", f"{HALF}/none", INT8, 2.5),
+    Target("MiniLM Q8_0 against the fastest rival in int8", "minilm-q8_0/fastplr-final/none", MINILM_INT8, 1.0),
     Target("Q4_0, half depth, no prompt", f"{HALF}/none", (f"{LIBLLAMA}/none",), 3.8, prototype=3.8),
     Target(
         "Q4_0, half depth, an instruction before the text (shared), against libllama on the same prompted text: "
         "one instruction, 300 texts",
         f"{HALF}/one-instruction",
         (f"{LIBLLAMA}/one-instruction",),
-        7.0,
+        20.0,
     ),
     Target(
         "The same, 17 instructions, 17 or 18 texts each",

@@ -10,10 +10,12 @@ using fastplr::Model;
 void register_model(py::module_& m) {
     py::class_<Model, std::shared_ptr<Model>>(m, "Model", "A language model loaded from a GGUF file.")
         .def(py::init(
-                 [](const std::string& path, int n_gpu_layers, int max_layer, const py::object& on_progress) {
+                 [](const std::string& path, int n_gpu_layers, int max_layer, bool kernels,
+                    const py::object& on_progress) {
                      fastplr::ModelOptions options;
                      options.max_layer = max_layer;
                      options.n_gpu_layers = n_gpu_layers;
+                     options.kernels = kernels;
                      options.on_progress = [&](double fraction) {
                          const py::gil_scoped_acquire gil;
                          if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -24,7 +26,8 @@ void register_model(py::module_& m) {
                      return std::const_pointer_cast<Model>(Model::load(path, options));
                  }),
              py::arg("path"), py::kw_only(), py::arg("n_gpu_layers") = 0,
-             py::arg("max_layer") = fastplr::kAllLayers, py::arg("on_progress") = py::none())
+             py::arg("max_layer") = fastplr::kAllLayers, py::arg("kernels") = true,
+             py::arg("on_progress") = py::none())
         .def_property_readonly("n_layers", &Model::n_layers)
         .def_property_readonly("max_layer", &Model::max_layer)
         .def_property_readonly("n_bytes_loaded", &Model::n_bytes_loaded)
@@ -36,6 +39,8 @@ void register_model(py::module_& m) {
     m.def("available_cores", &fastplr::available_cores,
           "Cores that this process may use: affinity, and the quotas of its control groups.");
     m.def("accelerator_available", &fastplr::accelerator_available);
+    m.def("kernels_name", &fastplr::kernels_name,
+          "The instruction set of fastplr's own kernels on this processor; empty where they are off.");
     m.def(
         "recorded_identity",
         [](const std::string& path) -> py::object {

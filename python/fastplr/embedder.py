@@ -65,6 +65,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_threads: Threads of computation, 1 to 512. Default: the cores that this process may use. More threads than
             cores are honoured but slow: they take turns, and each takes memory for its own batch.
         n_gpu_layers: Layers on an accelerator, where fastplr was built with one; negative means all.
+        kernels: Whether fastplr's own kernels multiply by quantised weights, where the processor and the types of the
+            file allow it; ``FASTPLR_KERNELS=off`` in the environment says no for the whole process.
         cache: Where to keep features on disk, so that no later run computes them again and a killed one goes on where
             it was: True for the folder of the user (``fastplr cache info`` names it), the path of another folder, or
             None for nowhere. Texts are not kept, but whoever reads their features learns something of them. A folder
@@ -93,6 +95,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_batch: int | None = None,
         n_threads: int | None = None,
         n_gpu_layers: int = 0,
+        kernels: bool = True,
         cache: bool | str | os.PathLike[str] | None = None,
         progress: bool | None = None,
     ) -> None:
@@ -105,6 +108,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.n_batch = n_batch
         self.n_threads = n_threads
         self.n_gpu_layers = n_gpu_layers
+        self.kernels = kernels
         self.cache = cache
         self.progress = progress
 
@@ -121,13 +125,19 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self._resolved = known
         return known[1]
 
-    def _engine_settings(self) -> dict[str, int]:
+    def _engine_settings(self) -> dict[str, Any]:
         return {
             "n_ctx": self._setting("n_ctx", 0, 1, self._model_file().info.n_ctx_train),
             "n_batch": self._setting("n_batch", DEFAULT_N_BATCH, 1, MAX_N_BATCH),
             "n_threads": self._setting("n_threads", min(default_threads(), MAX_N_THREADS), 1, MAX_N_THREADS),
             "n_gpu_layers": self._gpu_layers(),
+            "kernels": self._kernels(),
         }
+
+    def _kernels(self) -> bool:
+        if not isinstance(self.kernels, bool | np.bool_):
+            raise InputError(f"kernels is {self.kernels!r}: expected True or False")
+        return bool(self.kernels) and _core.kernels_name() != ""
 
     def _gpu_layers(self) -> int:
         number = self._setting("n_gpu_layers", 0, -INT32_MAX, INT32_MAX)
@@ -316,6 +326,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             suffix=prompt.suffix,
             n_ctx=settings["n_ctx"],
             accelerated=settings["n_gpu_layers"] != 0 and _core.accelerator_available(),
+            kernels=settings["kernels"],
         )
         run = EmbeddingRun(
             model,
@@ -362,7 +373,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return {key: value for key, value in super().__getstate__().items() if key != "_resolved"}
 
 
-def _engine(model: ModelFile, layers: Sequence[int], settings: dict[str, int], prompt: Prompt) -> _core.Embedder:
+def _engine(model: ModelFile, layers: Sequence[int], settings: dict[str, Any], prompt: Prompt) -> _core.Embedder:
     # The last block's output and what the output norm makes of it need the same blocks.
     deepest = max(layers, key=depth)
     engine = get_engine(

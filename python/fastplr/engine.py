@@ -69,6 +69,7 @@ def get_engine(
     n_batch: int,
     n_threads: int,
     n_gpu_layers: int,
+    kernels: bool,
     max_layer: int,
 ) -> _core.Embedder:
     """The engine of this model with these settings, loaded on first use and again where a deeper layer is wanted.
@@ -85,6 +86,7 @@ def get_engine(
         n_batch: Tokens computed at once.
         n_threads: Threads of computation.
         n_gpu_layers: Layers on an accelerator.
+        kernels: Whether fastplr's own kernels compute, where they can.
         max_layer: The deepest layer that will be asked for; -1 for the state after the output norm.
 
     Raises:
@@ -92,7 +94,7 @@ def get_engine(
         ModelMemoryError: Memory for its weights cannot be had, even without the other models that are kept.
         UnsupportedArchitecture, InputError: As the native core raises them.
     """
-    model_key = (os.path.realpath(resolved.path), resolved.file_sha256, n_gpu_layers)
+    model_key = (os.path.realpath(resolved.path), resolved.file_sha256, n_gpu_layers, kernels)
     engine_key = (*model_key, n_ctx, n_batch, n_threads)
     with _lock:
         _set_log_level()
@@ -103,7 +105,8 @@ def get_engine(
             model = None  # what nobody computes with any more is let go before there is a second one
             _drop_model(model_key)
         if model is None:
-            model = _load(os.fspath(resolved.path), n_gpu_layers=n_gpu_layers, max_layer=depth, wanted=max_layer)
+            path = os.fspath(resolved.path)
+            model = _load(path, n_gpu_layers=n_gpu_layers, kernels=kernels, max_layer=depth, wanted=max_layer)
             if file_stamp(resolved.path) != stamp:
                 raise ModelError(f"the model file {str(resolved.path)!r} changed while it was being loaded")
             _models[model_key] = model
@@ -120,18 +123,18 @@ def get_engine(
         return engine
 
 
-def _load(path: str, *, n_gpu_layers: int, max_layer: int, wanted: int) -> _core.Model:
+def _load(path: str, *, n_gpu_layers: int, kernels: bool, max_layer: int, wanted: int) -> _core.Model:
     """The model up to `max_layer`; up to `wanted` where memory is short, even if that takes the place of models that
     are only kept in case they are asked for again.
     """
     for depth in dict.fromkeys([max_layer, wanted]):
         try:
-            return _core.Model(path, n_gpu_layers=n_gpu_layers, max_layer=depth)
+            return _core.Model(path, n_gpu_layers=n_gpu_layers, kernels=kernels, max_layer=depth)
         except ModelMemoryError:
             if depth == wanted and not _models:
                 raise
     clear_engines()
-    return _core.Model(path, n_gpu_layers=n_gpu_layers, max_layer=wanted)
+    return _core.Model(path, n_gpu_layers=n_gpu_layers, kernels=kernels, max_layer=wanted)
 
 
 def _reaches(model: _core.Model, layer: int) -> bool:

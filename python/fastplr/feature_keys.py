@@ -31,9 +31,12 @@ class FeatureKeys:
         n_ctx: Longest input in tokens; 0 means the model's own limit. What happens to longer texts is no part of the
             key: that a text was cut is kept with its features.
         accelerated: Whether layers are computed by an accelerator.
+        kernels: Whether fastplr's own kernels computed, which quantise activations a little differently.
     """
 
-    def __init__(self, resolved: ResolvedModel, *, prefix: str, suffix: str, n_ctx: int, accelerated: bool) -> None:
+    def __init__(
+        self, resolved: ResolvedModel, *, prefix: str, suffix: str, n_ctx: int, accelerated: bool, kernels: bool
+    ) -> None:
         setting = {
             "features_version": FEATURES_VERSION,
             "llama_cpp_sources": _core.llama_cpp_sources,  # with the carried patches, which change numbers too
@@ -44,6 +47,7 @@ class FeatureKeys:
             "suffix": suffix,
             "n_ctx": n_ctx,
             "accelerated": accelerated,
+            "kernels": kernels,
         }
         self._setting = blake2b(json.dumps(setting, sort_keys=True).encode(), digest_size=KEY_BYTES).digest()
         self._parts: dict[tuple[int, str], bytes] = {}

@@ -30,7 +30,7 @@ Fit = Callable[..., PLRClassifier]
 
 
 def _engine_of(tiny: TinyModel) -> object:
-    settings = {"n_ctx": 0, "n_batch": 512, "n_threads": default_threads(), "n_gpu_layers": 0}
+    settings = {"n_ctx": 0, "n_batch": 512, "n_threads": default_threads(), "n_gpu_layers": 0, "kernels": True}
     return engine.get_engine(Embedder(tiny.path).resolve(), engine.file_stamp(tiny.path), max_layer=-1, **settings)
 
 

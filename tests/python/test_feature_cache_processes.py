@@ -70,7 +70,7 @@ def output(process: subprocess.Popen[str], code: int = 0) -> list[str]:
 def known_texts(tiny: TinyModel, folder: Path) -> set[str]:
     """Texts whose features are on disk."""
     resolved = Embedder(tiny.path).resolve()
-    keys = FeatureKeys(resolved, prefix="", suffix="", n_ctx=0, accelerated=False)
+    keys = FeatureKeys(resolved, prefix="", suffix="", n_ctx=0, accelerated=False, kernels=False)
     rows = FeatureStore(folder)
     found = rows.get([keys.of(text, 2, "mean") for text in TEXTS])
     rows.close()

@@ -21,6 +21,9 @@ struct ModelOptions {
     /// Layers kept on an accelerator; 0 computes on the CPU, negative means all. Needs a build with such a
     /// backend.
     int n_gpu_layers = 0;
+    /// Whether matrices are packed for fastplr's own kernels, where the processor and the types of the file allow
+    /// that (`FASTPLR_KERNELS=off` in the environment says no for the whole process). ggml computes the rest.
+    bool kernels = true;
     /// Called with the loaded fraction in [0, 1]; may throw to cancel. May be empty.
     std::function<void(double fraction)> on_progress;
 };
@@ -64,6 +67,11 @@ class Model {
     static std::unique_ptr<Native> load_native(const std::string& path, const ModelOptions& options);
     std::unique_ptr<Native> native_;
 };
+
+/// The instruction set of fastplr's own kernels on this processor ("avx512-vnni", ...); empty where they are off: by
+/// `FASTPLR_KERNELS=off` in the environment, or for want of the instructions. `FASTPLR_KERNELS` may also name one of
+/// several that the processor has. Throws InputError where it names anything else.
+std::string kernels_name();
 
 /// True if this build can compute on an accelerator that is present.
 bool accelerator_available();

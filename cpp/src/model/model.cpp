@@ -6,6 +6,8 @@
 
 #include "available_memory.hpp"
 #include "llama-arch.h"
+#include "kernels/ggml_join.hpp"
+#include "kernels/variant.hpp"
 #include "llama-model.h"
 #include "model/architecture_rules.hpp"
 #include "model/file_cursor.hpp"
@@ -86,6 +88,8 @@ std::unique_ptr<Model::Native> Model::load_native(const std::string& path, const
         check_weights_fit(file, native->info, static_cast<std::uint64_t>(n_loaded));
     }
 
+    if (kernels::chosen_variant() != nullptr) kernels::join_ggml();
+    const kernels::KernelsOff kernels_off(!options.kernels);
     const NativeGuard guard;
     LoadProgress progress{options.on_progress, nullptr};
     llama_model_params params = llama_model_default_params();
@@ -142,6 +146,11 @@ int Model::n_embd() const { return llama_model_n_embd(native_->llama.get()); }
 int Model::n_ctx_train() const { return llama_model_n_ctx_train(native_->llama.get()); }
 bool Model::is_encoder() const { return native_->encoder; }
 bool Model::uses_accelerator() const { return native_->accelerated; }
+
+std::string kernels_name() {
+    const kernels::Variant* variant = kernels::chosen_variant();
+    return variant == nullptr ? "" : variant->name;
+}
 
 bool accelerator_available() {
     initialise_llama();

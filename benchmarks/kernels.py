@@ -1,0 +1,101 @@
+"""Matrix products alone: fastplr's kernels, ggml's and oneDNN's; writes docs/kernel_speed.md.
+
+    python benchmarks/kernels.py BUILD      BUILD: a folder built with -DFASTPLR_BUILD_BENCHMARKS=ON
+
+Shapes are those of SmolLM2-135M, 516 rows; types, ours and ggml's take turns in one process, oneDNN's runs between them
+(packages onednn and onednn-devel, found when BUILD was configured). Ours quantises activations within the time, as ggml
+does; oneDNN's time is that of the product of bytes alone. Nothing else may run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import statistics
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from harness.document import table
+from harness.machine import describe_machine, revision
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "kernel_speed.md"
+N_ROWS = 516
+#: Inputs and outputs: queries and attention output; keys, values; gate, up; down. And a larger model's.
+SHAPES = ((576, 576), (576, 192), (576, 1536), (1536, 576), (2048, 8192))
+TYPES = ("q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "q2_K", "q3_K", "q4_K", "q5_K", "q6_K")
+VARIANTS = ("avx2",)
+
+
+def lines_of(command: list[str], **environment: str) -> list[dict[str, Any]]:
+    """What a program prints, an object a line."""
+    done = subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True, text=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def speed(line: dict[str, Any]) -> float:
+    """GOP/s by the median."""
+    return 2.0 * N_ROWS * line["n_inputs"] * line["n_outputs"] / statistics.median(line["seconds"]) / 1e9
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build", type=Path)
+    asked = parser.parse_args()
+    folder = asked.build / "benchmarks" / "kernels"
+    facts = {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
+        **describe_machine(),
+        "revision": revision(),
+        "rows": str(N_ROWS),
+    }
+    parts = [
+        "# The kernels beside ggml's and oneDNN's\n\nWritten by `python benchmarks/kernels.py`; not edited. GOP/s: two "
+        "operations a weight and row, medians of 21 rounds.",
+        table(["", ""], facts.items(), left=2),
+    ]
+    for n_threads in (1, 2):
+        parts.append(section(folder, n_threads))
+    DOCUMENT.write_text("\n\n".join(parts) + "\n", "utf-8")
+    print(f"written: {DOCUMENT}")
+
+
+def section(folder: Path, n_threads: int) -> str:
+    """Tables for a number of threads."""
+    shapes = [shape for shape in SHAPES if shape[0] % 256 == 0 or shape[0] % 32 == 0]
+    rows, peak = [], ""
+    onednn = folder / "onednn-products"
+    rival: dict[tuple[int, int], float] = {}
+    if onednn.is_file():
+        numbers = [str(number) for shape in shapes for number in shape]
+        found = lines_of([str(onednn), str(N_ROWS), *numbers], OMP_NUM_THREADS=str(n_threads))
+        rival = {(line["n_inputs"], line["n_outputs"]): speed(line) for line in found}
+    for kernels in ("on", *VARIANTS):
+        for name in TYPES:
+            fitting = [shape for shape in shapes if not name.endswith("K") or shape[0] % 256 == 0]
+            numbers = [str(number) for shape in fitting for number in shape]
+            command = [str(folder / "kernel-products"), name, str(n_threads), str(N_ROWS), *numbers]
+            lines = lines_of(command, FASTPLR_KERNELS=kernels)
+            peak = next((f"{line['peak']:.0f}" for line in lines if "peak" in line), "")
+            timed = [line for line in lines if "kernels" in line]
+            for ours, theirs in zip(timed[::2], timed[1::2], strict=True):
+                shape = ours["n_inputs"], ours["n_outputs"]
+                other = rival.get(shape)
+                rows.append(
+                    [name.upper(), f"{shape[0]} x {shape[1]}", ours["kernels"], f"{speed(ours):.0f}", theirs["kernels"],
+                     f"{speed(theirs):.0f}", f"{speed(ours) / speed(theirs):.1f}",
+                     f"{other:.0f}" if other else "", f"{speed(ours) / other:.2f}" if other else "",
+                     f"{100 * speed(ours) / float(peak):.0f} %" if peak else ""]
+                )  # fmt: skip
+    head = ["type", "inputs x outputs", "ours", "GOP/s", "ggml's", "GOP/s", "times ggml's", "oneDNN, GOP/s",
+            "times oneDNN's", "of the peak"]  # fmt: skip
+    threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
+    top = f"Peak of `vpdpbusd` on registers alone: {peak} GOP/s.\n\n" if peak else ""
+    return f"## {threads}\n\n{top}" + table(head, rows, left=3)
+
+
+if __name__ == "__main__":
+    main()

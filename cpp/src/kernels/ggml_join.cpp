@@ -1,0 +1,287 @@
+#include "ggml_join.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "fastplr/errors.hpp"
+#include "ggml-backend-impl.h"
+#include "ggml-cpu-impl.h"
+#include "ggml-cpu.h"
+#include "ggml-cpu/traits.h"
+#include "ggml.h"
+#include "packed_weights.hpp"
+#include "variant.hpp"
+
+namespace fastplr::kernels {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+/// Rows of the last panel of a matrix that are computed at a time, where the panel has fewer than kPanel outputs.
+constexpr std::int64_t kTailRows = 64;
+/// Panels that any variant multiplies together.
+constexpr int kMostPanels = 3;
+
+thread_local bool kernels_off = false;
+
+const WeightFormat* format_of_ggml(ggml_type type) {
+    switch (type) {
+        case GGML_TYPE_Q8_0: return &format_of(WeightType::q8_0);
+        case GGML_TYPE_Q4_0: return &format_of(WeightType::q4_0);
+        case GGML_TYPE_Q4_1: return &format_of(WeightType::q4_1);
+        case GGML_TYPE_Q5_0: return &format_of(WeightType::q5_0);
+        case GGML_TYPE_Q5_1: return &format_of(WeightType::q5_1);
+        case GGML_TYPE_IQ4_NL: return &format_of(WeightType::iq4_nl);
+        case GGML_TYPE_Q2_K: return &format_of(WeightType::q2_k);
+        case GGML_TYPE_Q3_K: return &format_of(WeightType::q3_k);
+        case GGML_TYPE_Q4_K: return &format_of(WeightType::q4_k);
+        case GGML_TYPE_Q5_K: return &format_of(WeightType::q5_k);
+        case GGML_TYPE_Q6_K: return &format_of(WeightType::q6_k);
+        default: return nullptr;
+    }
+}
+
+/// The format of a matrix that the kernels multiply, else null.
+const WeightFormat* covered(const ggml_tensor* weights) {
+    const WeightFormat* format = format_of_ggml(weights->type);
+    if (format == nullptr || ggml_n_dims(weights) != 2 || weights->ne[0] % format->n_block != 0) return nullptr;
+    return ggml_is_contiguous(weights) ? format : nullptr;
+}
+
+std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+/// Where things lie in the work buffer of a product: the activations of all rows, then what each thread unpacks.
+class Workspace {
+  public:
+    Workspace(const WeightFormat& format, std::int64_t n_rows, std::int64_t n_inputs, int n_threads)
+        : format_(format), n_inputs_(n_inputs), n_units_(n_inputs / kUnit), n_groups_(n_units_ * format.n_groups) {
+        const auto rows = static_cast<std::size_t>(n_rows);
+        const auto groups = static_cast<std::size_t>(n_groups_);
+        scales_ = aligned(rows * static_cast<std::size_t>(n_inputs));
+        offsets_ = scales_ + aligned(rows * static_cast<std::size_t>(n_units_) * sizeof(float));
+        sums_ = offsets_ + aligned(rows * groups * sizeof(std::int32_t));
+        threads_ = sums_ + (format.mins ? aligned(rows * groups * sizeof(float)) : 0);
+        panel_codes_ = aligned(static_cast<std::size_t>(n_inputs) * kPanel);
+        panel_scales_ = aligned(groups * kPanel * sizeof(float));
+        panel_ = panel_codes_ + panel_scales_ * (format.mins ? 2 : 1);
+        thread_ = panel_ * kMostPanels + kTailRows * kPanel * sizeof(float);
+        size_ = threads_ + thread_ * static_cast<std::size_t>(n_threads) + kAlignment;
+    }
+
+    std::size_t size() const { return size_; }
+
+    static std::uint8_t* begin(void* work) {
+        const auto address = reinterpret_cast<std::uintptr_t>(work);
+        return static_cast<std::uint8_t*>(work) + (aligned(address) - address);
+    }
+
+    Activations activations(std::uint8_t* base, std::int64_t row) const {
+        return {reinterpret_cast<std::int8_t*>(base) + row * n_inputs_,
+                reinterpret_cast<float*>(base + scales_) + row * n_units_,
+                reinterpret_cast<std::int32_t*>(base + offsets_) + row * n_groups_,
+                reinterpret_cast<float*>(base + sums_) + (format_.mins ? row * n_groups_ : 0)};
+    }
+
+    UnpackedPanel panel(std::uint8_t* base, int thread, int number) const {
+        std::uint8_t* at = base + threads_ + thread_ * static_cast<std::size_t>(thread) +
+                           panel_ * static_cast<std::size_t>(number);
+        auto* scales = reinterpret_cast<float*>(at + panel_codes_);
+        return {at, scales, format_.mins ? scales + panel_scales_ / sizeof(float) : nullptr};
+    }
+
+    /// [kTailRows][kPanel]
+    float* tail(std::uint8_t* base, int thread) const {
+        return reinterpret_cast<float*>(base + threads_ + thread_ * static_cast<std::size_t>(thread) +
+                                        panel_ * kMostPanels);
+    }
+
+  private:
+    const WeightFormat& format_;
+    std::int64_t n_inputs_, n_units_, n_groups_;
+    std::size_t scales_, offsets_, sums_, threads_, panel_codes_, panel_scales_, panel_, thread_, size_;
+};
+
+/// The outputs of a panel that has fewer than kPanel.
+void multiply_last_panel(const Variant& variant, const WeightFormat& format, const Workspace& space,
+                         std::uint8_t* base, int thread, std::int64_t n_rows, std::int64_t n_inputs,
+                         const UnpackedPanel& panel, std::int64_t n_outputs, float* out, std::int64_t stride) {
+    float* tail = space.tail(base, thread);
+    for (std::int64_t row = 0; row < n_rows; row += kTailRows) {
+        const std::int64_t count = std::min(kTailRows, n_rows - row);
+        variant.multiply(format, space.activations(base, row), count, n_inputs, &panel, 1, tail, kPanel);
+        for (std::int64_t r = 0; r < count; ++r) {
+            std::memcpy(out + (row + r) * stride, tail + r * kPanel,
+                        static_cast<std::size_t>(n_outputs) * sizeof(float));
+        }
+    }
+}
+
+class Product : public ggml::cpu::tensor_traits {
+  public:
+    bool work_size(int n_threads, const ggml_tensor* op, std::size_t& size) override {
+        const WeightFormat* format = covered(op->src[0]);
+        if (op->op != GGML_OP_MUL_MAT || format == nullptr) return false;
+        size = Workspace(*format, ggml_nrows(op->src[1]), op->src[0]->ne[0], n_threads).size();
+        return true;
+    }
+
+    bool compute_forward(ggml_compute_params* params, ggml_tensor* op) override {
+        const ggml_tensor* weights = op->src[0];
+        const ggml_tensor* input = op->src[1];
+        const WeightFormat* found = covered(weights);
+        if (op->op != GGML_OP_MUL_MAT || found == nullptr) return false;
+        const WeightFormat& format = *found;
+        const Variant& variant = *chosen_variant();
+        const std::int64_t n_inputs = weights->ne[0], n_outputs = weights->ne[1], n_rows = ggml_nrows(input);
+        const Workspace space(format, n_rows, n_inputs, params->nth);
+        std::uint8_t* base = Workspace::begin(params->wdata);
+
+        for (std::int64_t row = params->ith; row < n_rows; row += params->nth) {
+            const std::int64_t i1 = row % input->ne[1], rest = row / input->ne[1];
+            const auto offset = static_cast<std::size_t>(i1) * input->nb[1] +
+                                static_cast<std::size_t>(rest % input->ne[2]) * input->nb[2] +
+                                static_cast<std::size_t>(rest / input->ne[2]) * input->nb[3];
+            const auto* values = reinterpret_cast<const float*>(static_cast<const char*>(input->data) + offset);
+            variant.quantise(format, values, n_inputs, space.activations(base, row));
+        }
+        const std::int64_t n_panels = (n_outputs + kPanel - 1) / kPanel;
+        const std::int64_t at_once =
+            std::clamp<std::int64_t>((n_panels + params->nth - 1) / params->nth, 1, variant.n_panels);
+        if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
+        ggml_barrier(params->threadpool);
+
+        auto* out = static_cast<float*>(op->data);
+        const auto stride = static_cast<std::int64_t>(op->nb[1] / sizeof(float));
+        const auto* packed = static_cast<const std::uint8_t*>(weights->data);
+        const std::int64_t n_chunks = (n_panels + at_once - 1) / at_once;
+        for (std::int64_t chunk = params->ith; chunk < n_chunks;
+             chunk = ggml_threadpool_chunk_add(params->threadpool, 1)) {
+            const std::int64_t first = chunk * at_once;
+            const int count = static_cast<int>(std::min(at_once, n_panels - first));
+            UnpackedPanel panels[kMostPanels];
+            for (int p = 0; p < count; ++p) {
+                panels[p] = space.panel(base, params->ith, p);
+                variant.unpack(format, packed + static_cast<std::size_t>(first + p) * format.panel_bytes(n_inputs),
+                               n_inputs, panels[p]);
+            }
+            const std::int64_t n_left = n_outputs - first * kPanel;
+            const int n_whole = static_cast<int>(std::min<std::int64_t>(count, n_left / kPanel));
+            variant.multiply(format, space.activations(base, 0), n_rows, n_inputs, panels, n_whole,
+                             out + first * kPanel, stride);
+            if (n_whole < count) {
+                multiply_last_panel(variant, format, space, base, params->ith, n_rows, n_inputs, panels[n_whole],
+                                    n_left - n_whole * kPanel, out + (first + n_whole) * kPanel, stride);
+            }
+        }
+        return true;
+    }
+};
+
+ggml_backend_buffer_type_t buffer_type();
+
+class ExtraBufferType : public ggml::cpu::extra_buffer_type {
+  public:
+    bool supports_op(ggml_backend_dev_t, const ggml_tensor* op) override {
+        // Asked at loading too, to choose a place for a matrix.
+        if (kernels_off || op->op != GGML_OP_MUL_MAT || covered(op->src[0]) == nullptr) return false;
+        const ggml_tensor* weights = op->src[0];
+        const ggml_tensor* input = op->src[1];
+        if (weights->buffer == nullptr || weights->buffer->buft != buffer_type()) return false;
+        if (input->buffer != nullptr && !ggml_backend_buft_is_host(input->buffer->buft)) return false;
+        return input->type == GGML_TYPE_F32 && op->type == GGML_TYPE_F32;
+    }
+
+    ggml::cpu::tensor_traits* get_tensor_traits(const ggml_tensor* op) override {
+        static Product product;
+        const bool ours = op->op == GGML_OP_MUL_MAT && op->src[0]->buffer != nullptr &&
+                          op->src[0]->buffer->buft == buffer_type();
+        return ours ? &product : nullptr;
+    }
+};
+
+ggml_status init_tensor(ggml_backend_buffer_t, ggml_tensor*) { return GGML_STATUS_SUCCESS; }
+
+void set_tensor(ggml_backend_buffer_t, ggml_tensor* tensor, const void* data, std::size_t offset, std::size_t size) {
+    GGML_ASSERT(offset == 0 && size == ggml_nbytes(tensor));
+    const WeightFormat* format = covered(tensor);
+    GGML_ASSERT(format != nullptr);
+    pack(*format, static_cast<const std::uint8_t*>(data), tensor->ne[1], tensor->ne[0],
+         static_cast<std::uint8_t*>(tensor->data));
+}
+
+ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, std::size_t size) {
+    ggml_backend_buffer_t buffer = ggml_backend_buft_alloc_buffer(ggml_backend_cpu_buffer_type(), size);
+    if (buffer == nullptr) return nullptr;
+    buffer->buft = type;
+    buffer->iface.init_tensor = init_tensor;
+    buffer->iface.set_tensor = set_tensor;
+    buffer->iface.get_tensor = nullptr;
+    buffer->iface.cpy_tensor = nullptr;
+    return buffer;
+}
+
+std::size_t alloc_size(ggml_backend_buffer_type_t, const ggml_tensor* tensor) {
+    const WeightFormat* format = covered(tensor);
+    return format == nullptr ? ggml_nbytes(tensor) : packed_bytes(*format, tensor->ne[1], tensor->ne[0]);
+}
+
+ggml_backend_buffer_type_t buffer_type() {
+    static ExtraBufferType extra;
+    static ggml_backend_buffer_type type = {
+        /* .iface   = */ {
+            /* .get_name       = */ [](ggml_backend_buffer_type_t) { return "FASTPLR"; },
+            /* .alloc_buffer   = */ alloc_buffer,
+            /* .get_alignment  = */ [](ggml_backend_buffer_type_t) { return kAlignment; },
+            /* .get_max_size   = */ nullptr,
+            /* .get_alloc_size = */ alloc_size,
+            /* .is_host        = */ nullptr,
+        },
+        /* .device  = */ ggml_backend_reg_dev_get(ggml_backend_cpu_reg(), 0),
+        /* .context = */ &extra,
+    };
+    return &type;
+}
+
+const Variant* choose_variant() {
+    int count = 0;
+    const Variant* const* variants = available_variants(count);
+    const char* asked = std::getenv("FASTPLR_KERNELS");
+    const std::string name = asked == nullptr ? "" : asked;
+    if (name == "off") return nullptr;
+    if (name.empty() || name == "on") return count > 1 ? variants[0] : nullptr;
+    std::string names;
+    for (int i = 0; i < count; ++i) {
+        if (name == variants[i]->name) return variants[i];
+        names += std::string(", ") + variants[i]->name;
+    }
+    throw InputError("FASTPLR_KERNELS is \"" + name + "\": expected on, off" + names);
+}
+
+}  // namespace
+
+const Variant* chosen_variant() {
+    static const Variant* const chosen = choose_variant();
+    return chosen;
+}
+
+void join_ggml() {
+    static const bool joined = [] {
+        // ggml asks the types in turn: after AMX, which is faster, before its own repacked ones.
+        std::vector<ggml_backend_buffer_type_t>& types = ggml_backend_cpu_get_extra_buffer_types();
+        const auto repacked = std::find_if(types.begin(), types.end(), [](ggml_backend_buffer_type_t type) {
+            return std::string(ggml_backend_buft_name(type)) == "CPU_REPACK";
+        });
+        types.insert(repacked, buffer_type());
+        return true;
+    }();
+    static_cast<void>(joined);
+}
+
+KernelsOff::KernelsOff(bool off) : before_(kernels_off) { kernels_off = off || chosen_variant() == nullptr; }
+
+KernelsOff::~KernelsOff() { kernels_off = before_; }
+
+}  // namespace fastplr::kernels

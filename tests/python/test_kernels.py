@@ -1,0 +1,116 @@
+"""fastplr's own kernels in a model: the same features as ggml's products, in every type; what turns them off."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastplr import Embedder, _core
+from fastplr.errors import InputError
+from native_embedding import native_embed
+from tiny_models import write_tiny_bert, write_tiny_llama
+
+TYPES = ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q2_K", "Q3_K_M", "Q4_K_S", "Q5_K_M", "Q6_K"]
+TEXTS = ["a", "the film was good", "not a good book at all, but " * 9, "??", "the play", "x" * 40]
+
+needs_kernels = pytest.mark.skipif(not _core.kernels_name(), reason="no kernels for this processor")
+
+
+def features(path: Path, *, kernels: bool, n_threads: int = 2, **settings: object) -> np.ndarray:
+    model = _core.Model(str(path), kernels=kernels)
+    engine = _core.Embedder(model, n_threads=n_threads, **settings)
+    return native_embed(engine, TEXTS, [1, 2], ["mean", "last"], prefix="")[0]
+
+
+def assert_near(found: np.ndarray, expected: np.ndarray, distance: float) -> None:
+    dots = (found * expected).sum(axis=-1)
+    cosines = dots / (np.linalg.norm(found, axis=-1) * np.linalg.norm(expected, axis=-1))
+    assert cosines.min() > 1.0 - distance
+
+
+@pytest.fixture(scope="module", params=TYPES)
+def quantised(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kernels")
+    # Outputs that do not fill a panel of 16: heads of 24, and 4 of 6 of them are of queries alone.
+    source = write_tiny_llama(folder / "f32.gguf", n_embd=256, n_ff=512, n_head=4, n_head_kv=1, n_layer=2)
+    path = folder / f"{request.param}.gguf"
+    _core.quantize_file(str(source.path), str(path), request.param, 1)
+    return path
+
+
+@needs_kernels
+def test_features_are_those_of_ggml(quantised: Path) -> None:
+    """Both round activations to 8 bits, each its own way."""
+    found, expected = features(quantised, kernels=True), features(quantised, kernels=False)
+    assert not np.array_equal(found, expected)
+    assert_near(found, expected, 2e-3)
+
+
+@needs_kernels
+def test_threads_and_batches_do_not_matter(quantised: Path) -> None:
+    found = features(quantised, kernels=True)
+    np.testing.assert_array_equal(features(quantised, kernels=True, n_threads=1), found)
+    assert_near(features(quantised, kernels=True, n_batch=16), found, 2e-3)
+
+
+@needs_kernels
+def test_encoders(tmp_path: Path) -> None:
+    tiny = write_tiny_bert(tmp_path / "bert.gguf", tensor_type="Q8_0")
+    assert_near(features(tiny.path, kernels=True), features(tiny.path, kernels=False), 2e-3)
+
+
+def features_in_a_process(path: Path, kernels: str) -> np.ndarray:
+    program = (
+        "import sys, numpy; sys.path.insert(0, sys.argv[2]); from pathlib import Path; import test_kernels; "
+        "numpy.save(sys.stdout.buffer, test_kernels.features(Path(sys.argv[1]), kernels=True))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path), str(Path(__file__).parent)],
+        env={**os.environ, "FASTPLR_KERNELS": kernels},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.decode())
+    with (path.parent / "features.npy").open("wb") as file:
+        file.write(done.stdout)
+    return np.load(path.parent / "features.npy")
+
+
+@pytest.mark.parametrize("name", ["reference", "avx2", "avx-vnni", "avx512-vnni", "neon-dot"])
+def test_every_variant_of_this_processor(quantised: Path, name: str) -> None:
+    try:
+        found = features_in_a_process(quantised, name)
+    except RuntimeError as error:
+        if "FASTPLR_KERNELS" in str(error):
+            pytest.skip(f"this processor has no {name}")
+        raise
+    assert_near(found, features(quantised, kernels=False), 2e-3)
+
+
+def test_the_environment_turns_them_off(quantised: Path) -> None:
+    np.testing.assert_array_equal(features_in_a_process(quantised, "off"), features(quantised, kernels=False))
+
+
+def test_an_unknown_word_in_the_environment(quantised: Path) -> None:
+    with pytest.raises(RuntimeError, match='FASTPLR_KERNELS is "fast": expected on, off, .*reference'):
+        features_in_a_process(quantised, "fast")
+
+
+@needs_kernels
+def test_an_embedder_may_leave_its_products_to_ggml(quantised: Path, tmp_path: Path) -> None:
+    embed = {kernels: Embedder(quantised, layer=1, kernels=kernels, cache=tmp_path).embed(TEXTS) for kernels in (True, False)}
+    np.testing.assert_array_equal(embed[True], features(quantised, kernels=True)[:, 0, 0])
+    # Features that the kernels computed are not found again.
+    np.testing.assert_array_equal(embed[False], features(quantised, kernels=False)[:, 0, 0])
+
+
+def test_a_setting_that_is_no_bool(tiny_llama: object) -> None:
+    with pytest.raises(InputError, match="kernels is 'yes': expected True or False"):
+        Embedder(tiny_llama.path, kernels="yes").embed(["a"])  # type: ignore[attr-defined,arg-type]
