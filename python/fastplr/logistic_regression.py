@@ -105,8 +105,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Minimises ``sum_i w_i log-loss_i + ||coef||^2 / (2 C)``, scikit-learn's objective, with an unpenalised
     intercept; more than two classes make a symmetric softmax whose intercepts sum to zero. A fit stops when
     its duality gap, a proven bound on how far the objective is above its minimum, is at most ``tol`` times
-    the objective; one more Newton step then squares the error. The Gram matrix of a single large fit is computed in
-    single precision, the last steps and the certificate with scores of the features themselves.
+    the objective; one more Newton step then squares the error (not of ten classes or more in primal form,
+    where that step takes a third of the time). The Gram matrix of a single large fit is computed in single
+    precision, the last steps and the certificate with scores of the features themselves.
 
     Args:
         C: Inverse strength of the penalty, > 0. ``math.inf`` means none: the certificate is then the norm of

@@ -209,6 +209,8 @@ def test_threads_may_share_it(tiny_llama: TinyModel, folder: Path, expected: np.
 
 
 @posix
+# Python only reports an interruption that falls into a finaliser.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interruption_at_any_point_leaves_it_sound(
     tiny_llama: TinyModel, folder: Path, expected: np.ndarray
 ) -> None:

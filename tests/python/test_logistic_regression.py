@@ -253,6 +253,35 @@ def test_many_classes_need_no_dense_system_of_all_classes() -> None:
     np.testing.assert_allclose(model.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
 
 
+@pytest.mark.parametrize("C", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("separable", [False, True])
+def test_many_classes_whose_penalty_is_approached(C: float, separable: bool) -> None:
+    X, y = sample(360, 30, 12)
+    X[:, -1] = 3.0
+    if separable:
+        X += 20.0 * np.eye(12, 30)[y]
+    ours = LogisticRegression(C).fit(X, y)
+    theirs = sklearn.linear_model.LogisticRegression(C=C, solver="newton-cg", tol=1e-10, max_iter=10_000).fit(X, y)
+    reached = objective(X, y, C, ours.coef_, ours.intercept_)
+    assert ours.converged_
+    assert reached <= objective(X, y, C, theirs.coef_, theirs.intercept_) * (1 + 1e-8)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=0, atol=1e-3)
+
+
+def test_many_classes_without_a_penalty() -> None:
+    X, y = sample(360, 8, 10)
+    y[::3] = np.random.default_rng(0).permutation(y[::3])
+    model = LogisticRegression(math.inf).fit(X, y)
+    assert model.converged_
+    held = objective(X, y, math.inf, model.coef_, model.intercept_)
+    assert held <= objective(X, y, math.inf, *_free_fit(X, y)) * (1 + 1e-6)
+
+
+def _free_fit(X: Array, y: Array) -> tuple[Array, Array]:
+    theirs = sklearn.linear_model.LogisticRegression(C=np.inf, tol=1e-8, max_iter=10_000).fit(X, y)
+    return theirs.coef_, theirs.intercept_
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int32, ">f8"])
 @pytest.mark.parametrize("layout", ["C", "F", "strided", "reversed"])
 @pytest.mark.parametrize("n_features", [5, 90])

@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <utility>
 
 #include "conjugate_gradients.hpp"
 #include "preconditioner.hpp"
@@ -17,6 +18,11 @@ constexpr Index kManyOutputs = 10;
 /// Single precision hides a penalty beside a second derivative that is this many times as large (the bound on
 /// it is some ten times too large).
 constexpr double kRoughRatio = 1e7;
+/// With many outputs a weak penalty is approached through stronger ones, by this factor, each fitted to this
+/// gap: far from the optimum conjugate gradients take many iterations a step. Measured with 2,500 rows, 576
+/// features and 77 classes at C = 1: 0.4 of the time on hidden states, 0.8 on synthetic features.
+constexpr double kApproach = 8.0;
+constexpr double kApproachTol = 1e-2;
 
 /// Where the next fit of a path may start: on the line through the last two, by lambda, by its logarithm
 /// (along which coefficients move evenly where classes are separable) or by its inverse (as they do where the
@@ -68,6 +74,14 @@ class Prediction {
 
     std::vector<Fit> fits_;
 };
+
+/// The mean over features and outputs of the loss's second derivative at an iterate.
+double mean_curvature(const DesignRows& design, const LogLoss& loss, const Iterate& iterate) {
+    LossState state;
+    loss.evaluate(iterate.scores.rowwise() + iterate.intercepts.transpose(), state);
+    const double sum = design.matrix().rowwise().squaredNorm().dot(state.curvature.rowwise().sum());
+    return sum / static_cast<double>(design.n_coordinates() * loss.n_outputs());
+}
 
 }  // namespace
 
@@ -121,11 +135,28 @@ void follow_path(const DesignRows& design, const LogLoss& loss, std::span<const 
     Iterate iterate = null_iterate(design, loss, settings.fit_intercept);
     Preconditioner preconditioner(design, settings.fit_intercept, settings.n_threads);
     Prediction prediction;
+    const auto fit = [&](double lambda, const NewtonSettings& wanted) {
+        prediction.improve(design, loss, lambda, iterate);
+        const DesignRows& used = largest <= kRoughRatio * lambda ? rough : design;
+        const NewtonReport newton = minimise(used, loss, lambda, wanted, preconditioner, iterate);
+        prediction.add(lambda, iterate);
+        return newton;
+    };
+    NewtonSettings exact = settings;
+    int n_approach = 0;
+    const double first = lambdas[order.front()];
+    if (largest > 0.0 && first > 0.0) {
+        exact.polish = false;  // that step alone takes a third of the time here
+        NewtonSettings loose = exact;
+        loose.tol = std::max(settings.tol, kApproachTol);
+        for (double lambda = kApproach * mean_curvature(design, loss, iterate); lambda > kApproach * first;
+             lambda /= kApproach) {
+            n_approach += fit(lambda, loose).n_iter;
+        }
+    }
     for (const std::size_t at : order) {
-        prediction.improve(design, loss, lambdas[at], iterate);
-        const NewtonReport newton = minimise(largest <= kRoughRatio * lambdas[at] ? rough : design, loss,
-                                             lambdas[at], settings, preconditioner, iterate);
-        prediction.add(lambdas[at], iterate);
+        NewtonReport newton = fit(lambdas[at], exact);
+        newton.n_iter += std::exchange(n_approach, 0);
         report(at, iterate, newton);
     }
 }
