@@ -6,7 +6,8 @@ add_library(fastplr_kernels OBJECT
     cpp/src/kernels/variants.cpp
 )
 set_target_properties(fastplr_kernels PROPERTIES POSITION_INDEPENDENT_CODE ON)
-target_compile_options(fastplr_kernels PRIVATE -Wall -Wextra -Wshadow)
+# Without contraction all variants round activations to the same codes; tiles multiply and add by intrinsics.
+target_compile_options(fastplr_kernels PRIVATE -Wall -Wextra -Wshadow -ffp-contract=off)
 
 function(add_kernels file)
     target_sources(fastplr_kernels PRIVATE cpp/src/kernels/${file})

@@ -129,9 +129,7 @@ def _transformers(name: str, key: str) -> Engine:
         name,
         title,
         key,
-        lambda n_threads: PythonWorker(
-            f"rivals.{module}", adapter, {"folder": str(float32_folder(folder))}, n_threads
-        ),
+        lambda n_threads: PythonWorker(f"rivals.{module}", adapter, {"folder": str(float32_folder(folder))}, n_threads),
         FINAL,
         float32=name == "transformers-float32",
     )

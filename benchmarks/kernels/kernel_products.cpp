@@ -2,8 +2,9 @@
 //
 //     kernel-products TYPE N_THREADS N_ROWS N_INPUTS N_OUTPUTS [N_INPUTS N_OUTPUTS ...]
 //
-// One JSON object a line: {"kernels": "avx512-vnni" | "ggml", "n_inputs", "n_outputs", "seconds": [...]}. The two take
-// turns, round by round. Also {"peak": GOP/s} of the instruction that multiplies bytes, where there is one.
+// One JSON object a line: {"kernels": "avx512-vnni" | "ggml", "n_inputs", "n_outputs", "seconds": [...]}. The
+// two take turns, round by round. Also {"peak": GOP/s} of the instruction that multiplies bytes, where there
+// is one.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -48,8 +49,8 @@ ggml_backend_buffer_type_t find_type(const char* name) {
 /// A graph of some equal products, and the memory behind it.
 class Products {
   public:
-    Products(ggml_type type, ggml_backend_buffer_type_t weights_in, std::int64_t n_rows, std::int64_t n_inputs,
-             std::int64_t n_outputs) {
+    Products(ggml_type type, ggml_backend_buffer_type_t weights_in, std::int64_t n_rows,
+             std::int64_t n_inputs, std::int64_t n_outputs) {
         const ggml_init_params params = {ggml_tensor_overhead() * 64 + ggml_graph_overhead(), nullptr, true};
         weights_ = ggml_init(params);
         rest_ = ggml_init(params);
@@ -115,8 +116,10 @@ double peak(int n_threads) {
 }
 #endif
 
-void print(const char* kernels, const char* n_inputs, const char* n_outputs, const std::vector<double>& seconds) {
-    std::printf(R"({"kernels": "%s", "n_inputs": %s, "n_outputs": %s, "seconds": [)", kernels, n_inputs, n_outputs);
+void print(const char* kernels, const char* n_inputs, const char* n_outputs,
+           const std::vector<double>& seconds) {
+    std::printf(R"({"kernels": "%s", "n_inputs": %s, "n_outputs": %s, "seconds": [)", kernels, n_inputs,
+                n_outputs);
     for (std::size_t i = 0; i < seconds.size(); ++i) std::printf("%s%.9g", i == 0 ? "" : ", ", seconds[i]);
     std::printf("]}\n");
 }
@@ -150,7 +153,8 @@ int main(int argc, char** argv) {
 #endif
     ggml_backend_buffer_type_t ours = find_type("FASTPLR");
     for (int i = 4; i + 1 < argc; i += 2) {
-        const std::int64_t n_rows = std::atol(argv[3]), n_inputs = std::atol(argv[i]), n_outputs = std::atol(argv[i + 1]);
+        const std::int64_t n_rows = std::atol(argv[3]), n_inputs = std::atol(argv[i]),
+                           n_outputs = std::atol(argv[i + 1]);
         // Where ggml would put this matrix: in its repacked form where there is one.
         ggml_backend_buffer_type_t theirs = find_type("CPU_REPACK");
         const bool repacked = theirs != nullptr && (type == GGML_TYPE_Q4_0 || type == GGML_TYPE_Q4_K ||

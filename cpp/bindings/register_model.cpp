@@ -9,28 +9,28 @@ using fastplr::Model;
 
 void register_model(py::module_& m) {
     py::class_<Model, std::shared_ptr<Model>>(m, "Model", "A language model loaded from a GGUF file.")
-        .def(py::init(
-                 [](const std::string& path, int n_gpu_layers, int max_layer, bool kernels,
-                    const py::object& on_progress) {
-                     fastplr::ModelOptions options;
-                     options.max_layer = max_layer;
-                     options.n_gpu_layers = n_gpu_layers;
-                     options.kernels = kernels;
-                     options.on_progress = [&](double fraction) {
-                         const py::gil_scoped_acquire gil;
-                         if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-                         if (!on_progress.is_none()) on_progress(fraction);
-                     };
-                     const fastplr_bindings::LogForwarder log;
-                     const py::gil_scoped_release release;
-                     return std::const_pointer_cast<Model>(Model::load(path, options));
-                 }),
+        .def(py::init([](const std::string& path, int n_gpu_layers, int max_layer, bool kernels,
+                         const py::object& on_progress) {
+                 fastplr::ModelOptions options;
+                 options.max_layer = max_layer;
+                 options.n_gpu_layers = n_gpu_layers;
+                 options.kernels = kernels;
+                 options.on_progress = [&](double fraction) {
+                     const py::gil_scoped_acquire gil;
+                     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+                     if (!on_progress.is_none()) on_progress(fraction);
+                 };
+                 const fastplr_bindings::LogForwarder log;
+                 const py::gil_scoped_release release;
+                 return std::const_pointer_cast<Model>(Model::load(path, options));
+             }),
              py::arg("path"), py::kw_only(), py::arg("n_gpu_layers") = 0,
              py::arg("max_layer") = fastplr::kAllLayers, py::arg("kernels") = true,
              py::arg("on_progress") = py::none())
         .def_property_readonly("n_layers", &Model::n_layers)
         .def_property_readonly("max_layer", &Model::max_layer)
         .def_property_readonly("n_bytes_loaded", &Model::n_bytes_loaded)
+        .def_property_readonly("types_left_to_ggml", &Model::types_left_to_ggml)
         .def_property_readonly("n_embd", &Model::n_embd)
         .def_property_readonly("n_ctx_train", &Model::n_ctx_train)
         .def_property_readonly("is_encoder", &Model::is_encoder)

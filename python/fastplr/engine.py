@@ -110,6 +110,8 @@ def get_engine(
             if file_stamp(resolved.path) != stamp:
                 raise ModelError(f"the model file {str(resolved.path)!r} changed while it was being loaded")
             _models[model_key] = model
+            if kernels and model.types_left_to_ggml:
+                _note_left_to_ggml(model.types_left_to_ggml, path)
             while len(_models) > MAX_MODELS:
                 _drop_model(next(iter(_models)))
         _models.move_to_end(model_key)
@@ -144,6 +146,11 @@ def _reaches(model: _core.Model, layer: int) -> bool:
 def _with_headroom(layer: int, model: _core.Model) -> int:
     deeper = max(layer, 2 * model.max_layer)
     return -1 if layer == -1 or deeper >= model.n_layers else deeper
+
+
+def _note_left_to_ggml(types: dict[str, int], path: str) -> None:
+    counts = ", ".join(f"{count} of {name.upper()}" for name, count in sorted(types.items()))
+    _logger.info("%s: ggml, not fastplr's own kernels, multiplies by these matrices: %s", path, counts)
 
 
 def _drop_model(model_key: tuple[Any, ...]) -> None:

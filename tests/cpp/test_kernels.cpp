@@ -25,7 +25,8 @@ constexpr WeightType kTypes[] = {WeightType::q8_0, WeightType::q4_0,   WeightTyp
 ggml_type ggml_type_of(const WeightFormat& format) {
     for (int type = 0; type < GGML_TYPE_COUNT; ++type) {
         std::string name = ggml_type_name(static_cast<ggml_type>(type));
-        std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::toupper(c); });
+        std::transform(name.begin(), name.end(), name.begin(),
+                       [](unsigned char c) { return std::toupper(c); });
         if (name == format.name) return static_cast<ggml_type>(type);
     }
     return GGML_TYPE_COUNT;
@@ -81,14 +82,16 @@ Rows quantised(const Variant& variant, const WeightFormat& format, const std::ve
     const auto n_rows = static_cast<std::int64_t>(activations.size()) / n_inputs;
     Rows rows(format, n_rows, n_inputs);
     for (std::int64_t row = 0; row < n_rows; ++row) {
-        variant.quantise(format, activations.data() + row * n_inputs, n_inputs, rows.from(format, row, n_inputs));
+        variant.quantise(format, activations.data() + row * n_inputs, n_inputs,
+                         rows.from(format, row, n_inputs));
     }
     return rows;
 }
 
 /// The product by a variant, [n_rows][16 * n_panels].
 std::vector<float> product(const Variant& variant, const WeightFormat& format, const Matrix& matrix,
-                           std::int64_t n_outputs, std::int64_t n_inputs, const std::vector<float>& activations) {
+                           std::int64_t n_outputs, std::int64_t n_inputs,
+                           const std::vector<float>& activations) {
     const auto n_rows = static_cast<std::int64_t>(activations.size()) / n_inputs;
     Rows rows = quantised(variant, format, activations, n_inputs);
     const std::int64_t n_panels = (n_outputs + kPanel - 1) / kPanel;
@@ -104,9 +107,10 @@ std::vector<float> product(const Variant& variant, const WeightFormat& format, c
             scales.emplace_back(n_scales);
             mins.emplace_back(n_scales);
             panels.push_back({codes.back().data(), scales.back().data(), mins.back().data()});
-            variant.unpack(format,
-                           matrix.panels.data() + static_cast<std::size_t>(first + p) * format.panel_bytes(n_inputs),
-                           n_inputs, panels.back());
+            variant.unpack(
+                format,
+                matrix.panels.data() + static_cast<std::size_t>(first + p) * format.panel_bytes(n_inputs),
+                n_inputs, panels.back());
         }
         variant.multiply(format, rows.from(format, 0, n_inputs), n_rows, n_inputs, panels.data(), count,
                          out.data() + first * kPanel, n_panels * kPanel);
@@ -143,7 +147,8 @@ TEST_CASE("packed weights mean what the file says") {
                 unpack_row(format, matrix.panels.data(), output, n_inputs, row.data());
                 for (std::int64_t i = 0; i < n_inputs; ++i) {
                     const float expected = matrix.values[static_cast<std::size_t>(output * n_inputs + i)];
-                    CHECK_NEAR(row[static_cast<std::size_t>(i)], expected, 1e-6 * (0.01 + std::abs(expected)));
+                    CHECK_NEAR(row[static_cast<std::size_t>(i)], expected,
+                               1e-6 * (0.01 + std::abs(expected)));
                 }
             }
         }
@@ -163,7 +168,8 @@ TEST_CASE("half floats are widened exactly") {
         const auto half = static_cast<std::uint16_t>(bits);
         const float expected = ggml_fp16_to_fp32(half);
         const float found = half_to_float(half);
-        CHECK((std::isnan(expected) && std::isnan(found)) || std::memcmp(&expected, &found, sizeof found) == 0);
+        CHECK((std::isnan(expected) && std::isnan(found)) ||
+              std::memcmp(&expected, &found, sizeof found) == 0);
     }
 }
 
@@ -180,7 +186,8 @@ TEST_CASE("every variant computes the product of every type, whatever the shape"
             Rows rows = quantised(reference_variant(), format, activations, n_inputs);
             const std::int64_t width = (n_outputs + kPanel - 1) / kPanel * kPanel;
             for_each_variant([&](const Variant& variant) {
-                const std::vector<float> out = product(variant, format, matrix, n_outputs, n_inputs, activations);
+                const std::vector<float> out =
+                    product(variant, format, matrix, n_outputs, n_inputs, activations);
                 for (std::int64_t r = 0; r < n_rows; ++r) {
                     for (std::int64_t o = 0; o < n_outputs; ++o) {
                         double expected = 0.0, size = 0.0, rounding = 0.0;
@@ -205,8 +212,9 @@ TEST_CASE("every variant computes the product of every type, whatever the shape"
 TEST_CASE("all variants quantise alike") {
     std::mt19937 generator(3);
     const WeightFormat& format = format_of(WeightType::q6_k);
-    const std::vector<float> activations = random_activations(4096, generator);
-    const Rows expected = quantised(reference_variant(), format, activations, 256);
+    const std::vector<float> activations = random_activations(1 << 20, generator);
+    const Rows expected =
+        quantised(reference_variant(), format, activations, 256);  // enough for products near a tie
     for_each_variant([&](const Variant& variant) {
         const Rows rows = quantised(variant, format, activations, 256);
         CHECK(rows.codes == expected.codes);
@@ -221,12 +229,16 @@ TEST_CASE("codes at their limits do not overflow") {
         const std::int64_t n_inputs = 256, n_outputs = 16;
         for (const int byte : {0x00, 0xff, 0x7f, 0x80}) {
             Matrix matrix;
-            matrix.file.assign(static_cast<std::size_t>(n_outputs * n_inputs / format.n_block * format.file_bytes),
-                               static_cast<std::uint8_t>(byte));
+            matrix.file.assign(
+                static_cast<std::size_t>(n_outputs * n_inputs / format.n_block * format.file_bytes),
+                static_cast<std::uint8_t>(byte));
             // Scales of 1, wherever they lie.
-            for (std::size_t at = 0; at < matrix.file.size(); at += static_cast<std::size_t>(format.file_bytes)) {
+            for (std::size_t at = 0; at < matrix.file.size();
+                 at += static_cast<std::size_t>(format.file_bytes)) {
                 const bool last = type == WeightType::q6_k || type == WeightType::q3_k;
-                const std::size_t d = type == WeightType::q2_k ? 80 : last ? static_cast<std::size_t>(format.file_bytes) - 2 : 0;
+                const std::size_t d = type == WeightType::q2_k ? 80
+                                      : last ? static_cast<std::size_t>(format.file_bytes) - 2
+                                             : 0;
                 const std::uint16_t one = ggml_fp32_to_fp16(1.0F);
                 std::memcpy(&matrix.file[at + d], &one, 2);
                 if (format.mins) std::memcpy(&matrix.file[at + d + 2], &one, 2);
@@ -239,7 +251,8 @@ TEST_CASE("codes at their limits do not overflow") {
             for (const float value : {1.0F, -1.0F}) {
                 const std::vector<float> activations(static_cast<std::size_t>(n_inputs), value);
                 for_each_variant([&](const Variant& variant) {
-                    const std::vector<float> out = product(variant, format, matrix, n_outputs, n_inputs, activations);
+                    const std::vector<float> out =
+                        product(variant, format, matrix, n_outputs, n_inputs, activations);
                     double expected = 0.0;
                     for (std::int64_t i = 0; i < n_inputs; ++i) {
                         expected += static_cast<double>(value) * matrix.values[static_cast<std::size_t>(i)];
@@ -269,7 +282,8 @@ TEST_CASE("values that are not finite spoil their row alone, tiny ones are zero"
             const std::vector<float> out = product(variant, format, matrix, n_outputs, n_inputs, activations);
             for (std::int64_t o = 0; o < n_outputs; ++o) {
                 CHECK(std::isfinite(out[static_cast<std::size_t>(o)]));
-                for (std::int64_t r = 1; r <= 3; ++r) CHECK(std::isnan(out[static_cast<std::size_t>(r * width + o)]));
+                for (std::int64_t r = 1; r <= 3; ++r)
+                    CHECK(std::isnan(out[static_cast<std::size_t>(r * width + o)]));
                 CHECK(out[static_cast<std::size_t>(4 * width + o)] == 0.0F);
             }
         });

@@ -92,7 +92,9 @@ def test_reading_a_corpus_from_disk_takes_no_memory_for_its_features(tmp_path: P
     tiny = write_tiny_llama(tmp_path / "wide.gguf", n_embd=512)
     model = Embedder(tiny.path, n_threads=1, layer=1, cache=tmp_path)
     texts = [f"text {i}" for i in range(20_000)]  # 41 MB of features
-    keys = FeatureKeys(model.resolve(), prefix="", suffix="", n_ctx=0, accelerated=False, kernels=False)
+    keys = FeatureKeys(
+        model.resolve(), prefix="", suffix="", n_ctx=0, accelerated=False, kernels=bool(_core.kernels_name())
+    )
     store = store_for(tmp_path)
     for start in range(0, len(texts), 1000):
         some = texts[start : start + 1000]
@@ -234,7 +236,9 @@ def test_the_build_knows_its_llama_cpp_by_all_that_was_placed() -> None:
 def test_no_two_prompts_share_a_key(tiny_llama: TinyModel, prompts: list[tuple[str, str]], text: str) -> None:
     resolved = fastplr.model_store.resolve(tiny_llama.path)
     keys = [
-        FeatureKeys(resolved, prefix=prefix, suffix=suffix, n_ctx=0, accelerated=False, kernels=False).of(text, layer, "mean")
+        FeatureKeys(resolved, prefix=prefix, suffix=suffix, n_ctx=0, accelerated=False, kernels=False).of(
+            text, layer, "mean"
+        )
         for prefix, suffix in prompts
         for layer in (1, 11, -1)
     ]
@@ -368,6 +372,7 @@ def test_the_key_is_the_same_in_every_process_and_version_of_python(tiny_llama: 
         "accelerated": False,
         "features_version": fastplr.feature_keys.FEATURES_VERSION,
         "file_sha256": resolved.file_sha256,
+        "kernels": False,
         "llama_cpp_sources": _core.llama_cpp_sources,
         "n_ctx": 7,
         "prefix": "é",

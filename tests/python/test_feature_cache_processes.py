@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastplr import Embedder
+from fastplr import Embedder, _core
 from fastplr.feature_cache import feature_cache
 from fastplr.feature_keys import FeatureKeys
 from fastplr.feature_store import FeatureStore
@@ -70,7 +70,7 @@ def output(process: subprocess.Popen[str], code: int = 0) -> list[str]:
 def known_texts(tiny: TinyModel, folder: Path) -> set[str]:
     """Texts whose features are on disk."""
     resolved = Embedder(tiny.path).resolve()
-    keys = FeatureKeys(resolved, prefix="", suffix="", n_ctx=0, accelerated=False, kernels=False)
+    keys = FeatureKeys(resolved, prefix="", suffix="", n_ctx=0, accelerated=False, kernels=bool(_core.kernels_name()))
     rows = FeatureStore(folder)
     found = rows.get([keys.of(text, 2, "mean") for text in TEXTS])
     rows.close()

@@ -13,7 +13,7 @@ import pytest
 from fastplr import Embedder, _core
 from fastplr.errors import InputError
 from native_embedding import native_embed
-from tiny_models import write_tiny_bert, write_tiny_llama
+from tiny_models import TinyModel, write_tiny_bert, write_tiny_llama
 
 TYPES = ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q2_K", "Q3_K_M", "Q4_K_S", "Q5_K_M", "Q6_K"]
 TEXTS = ["a", "the film was good", "not a good book at all, but " * 9, "??", "the play", "x" * 40]
@@ -33,14 +33,20 @@ def assert_near(found: np.ndarray, expected: np.ndarray, distance: float) -> Non
     assert cosines.min() > 1.0 - distance
 
 
-@pytest.fixture(scope="module", params=TYPES)
-def quantised(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("kernels")
-    # Outputs that do not fill a panel of 16: heads of 24, and 4 of 6 of them are of queries alone.
+    # Keys and values have 24 outputs, which do not fill two panels of 16.
     source = write_tiny_llama(folder / "f32.gguf", n_embd=256, n_ff=512, n_head=4, n_head_kv=1, n_layer=2)
-    path = folder / f"{request.param}.gguf"
-    _core.quantize_file(str(source.path), str(path), request.param, 1)
-    return path
+    paths = {name: folder / f"{name}.gguf" for name in TYPES}
+    for name, path in paths.items():
+        _core.quantize_file(str(source.path), str(path), name, 1)
+    return paths
+
+
+@pytest.fixture(params=TYPES)
+def quantised(request: pytest.FixtureRequest, files: dict[str, Path]) -> Path:
+    return files[request.param]
 
 
 @needs_kernels
@@ -64,53 +70,58 @@ def test_encoders(tmp_path: Path) -> None:
     assert_near(features(tiny.path, kernels=True), features(tiny.path, kernels=False), 2e-3)
 
 
-def features_in_a_process(path: Path, kernels: str) -> np.ndarray:
+def features_in_a_process(files: dict[str, Path], kernels: str) -> dict[str, np.ndarray]:
     program = (
-        "import sys, numpy; sys.path.insert(0, sys.argv[2]); from pathlib import Path; import test_kernels; "
-        "numpy.save(sys.stdout.buffer, test_kernels.features(Path(sys.argv[1]), kernels=True))"
+        "import sys, numpy; sys.path.insert(0, sys.argv[1]); from test_kernels import features; "
+        "numpy.savez(sys.argv[2], **{path: features(path, kernels=True) for path in sys.argv[3:]})"
     )
+    target = next(iter(files.values())).with_name(f"{kernels}.npz")
+    paths = {name: str(path) for name, path in files.items()}
     done = subprocess.run(
-        [sys.executable, "-c", program, str(path), str(Path(__file__).parent)],
+        [sys.executable, "-c", program, str(Path(__file__).parent), str(target), *paths.values()],
         env={**os.environ, "FASTPLR_KERNELS": kernels},
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     if done.returncode != 0:
         raise RuntimeError(done.stderr.decode())
-    with (path.parent / "features.npy").open("wb") as file:
-        file.write(done.stdout)
-    return np.load(path.parent / "features.npy")
+    with np.load(target) as found:
+        return {name: found[path] for name, path in paths.items()}
 
 
 @pytest.mark.parametrize("name", ["reference", "avx2", "avx-vnni", "avx512-vnni", "neon-dot"])
-def test_every_variant_of_this_processor(quantised: Path, name: str) -> None:
+def test_every_variant_of_this_processor(files: dict[str, Path], name: str) -> None:
     try:
-        found = features_in_a_process(quantised, name)
+        found = features_in_a_process(files, name)
     except RuntimeError as error:
         if "FASTPLR_KERNELS" in str(error):
             pytest.skip(f"this processor has no {name}")
         raise
-    assert_near(found, features(quantised, kernels=False), 2e-3)
+    for kind, path in files.items():
+        assert_near(found[kind], features(path, kernels=False), 2e-3)
 
 
-def test_the_environment_turns_them_off(quantised: Path) -> None:
-    np.testing.assert_array_equal(features_in_a_process(quantised, "off"), features(quantised, kernels=False))
+def test_the_environment_turns_them_off(files: dict[str, Path]) -> None:
+    few = {"Q4_0": files["Q4_0"]}
+    np.testing.assert_array_equal(features_in_a_process(few, "off")["Q4_0"], features(files["Q4_0"], kernels=False))
 
 
-def test_an_unknown_word_in_the_environment(quantised: Path) -> None:
-    with pytest.raises(RuntimeError, match='FASTPLR_KERNELS is "fast": expected on, off, .*reference'):
-        features_in_a_process(quantised, "fast")
+def test_an_unknown_word_in_the_environment(files: dict[str, Path]) -> None:
+    with pytest.raises(RuntimeError, match=r'FASTPLR_KERNELS is "fast": expected on, off, .*reference'):
+        features_in_a_process({"Q4_0": files["Q4_0"]}, "fast")
 
 
 @needs_kernels
 def test_an_embedder_may_leave_its_products_to_ggml(quantised: Path, tmp_path: Path) -> None:
-    embed = {kernels: Embedder(quantised, layer=1, kernels=kernels, cache=tmp_path).embed(TEXTS) for kernels in (True, False)}
+    embed = {
+        kernels: Embedder(quantised, layer=1, kernels=kernels, cache=tmp_path).embed(TEXTS) for kernels in (True, False)
+    }
     np.testing.assert_array_equal(embed[True], features(quantised, kernels=True)[:, 0, 0])
     # Features that the kernels computed are not found again.
     np.testing.assert_array_equal(embed[False], features(quantised, kernels=False)[:, 0, 0])
 
 
-def test_a_setting_that_is_no_bool(tiny_llama: object) -> None:
+def test_a_setting_that_is_no_bool(tiny_llama: TinyModel) -> None:
     with pytest.raises(InputError, match="kernels is 'yes': expected True or False"):
-        Embedder(tiny_llama.path, kernels="yes").embed(["a"])  # type: ignore[attr-defined,arg-type]
+        Embedder(tiny_llama.path, kernels="yes").embed(["a"])  # type: ignore[arg-type]

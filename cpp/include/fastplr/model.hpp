@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -21,8 +22,9 @@ struct ModelOptions {
     /// Layers kept on an accelerator; 0 computes on the CPU, negative means all. Needs a build with such a
     /// backend.
     int n_gpu_layers = 0;
-    /// Whether matrices are packed for fastplr's own kernels, where the processor and the types of the file allow
-    /// that (`FASTPLR_KERNELS=off` in the environment says no for the whole process). ggml computes the rest.
+    /// Whether matrices are packed for fastplr's own kernels, where the processor and the types of the file
+    /// allow that (`FASTPLR_KERNELS=off` in the environment says no for the whole process). ggml computes the
+    /// rest.
     bool kernels = true;
     /// Called with the loaded fraction in [0, 1]; may throw to cancel. May be empty.
     std::function<void(double fraction)> on_progress;
@@ -48,6 +50,9 @@ class Model {
     int max_layer() const;
     /// Bytes of the weights that were loaded.
     std::size_t n_bytes_loaded() const;
+    /// Types of the matrices of the loaded blocks that fastplr's own kernels do not multiply by, ascending,
+    /// with the number of matrices; all of them where kernels are off.
+    std::map<std::string, int> types_left_to_ggml() const;
     /// Width of the hidden states.
     int n_embd() const;
     /// Longest context the model was trained with, in tokens.
@@ -68,9 +73,9 @@ class Model {
     std::unique_ptr<Native> native_;
 };
 
-/// The instruction set of fastplr's own kernels on this processor ("avx512-vnni", ...); empty where they are off: by
-/// `FASTPLR_KERNELS=off` in the environment, or for want of the instructions. `FASTPLR_KERNELS` may also name one of
-/// several that the processor has. Throws InputError where it names anything else.
+/// The instruction set of fastplr's own kernels on this processor ("avx512-vnni", ...); empty where they are
+/// off: by `FASTPLR_KERNELS=off` in the environment, or for want of the instructions. `FASTPLR_KERNELS` may
+/// also name one of several that the processor has. Throws InputError where it names anything else.
 std::string kernels_name();
 
 /// True if this build can compute on an accelerator that is present.

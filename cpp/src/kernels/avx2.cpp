@@ -1,4 +1,5 @@
-// AVX2: pairs of products of bytes are added up to 16 bits, which must not overflow: |code| * 127 * 2 <= 32767.
+// AVX2: pairs of products of bytes are added up to 16 bits, which must not overflow: |code| * 127 * 2 <=
+// 32767.
 #include "avx2_vectors.hpp"
 
 namespace fastplr::kernels {
@@ -18,7 +19,8 @@ struct Avx2 : Vectors256 {
         __m256i value;
         void start() { value = _mm256_setzero_si256(); }
         void add(Bytes weights, Bytes four) {
-            const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
+            const __m256i pairs =
+                _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
             value = _mm256_add_epi32(value, pairs_to_words(pairs));
         }
         Floats total(std::int32_t offset) const {

@@ -26,7 +26,9 @@ struct Vectors256 {
         return _mm256_set1_epi32(value);
     }
     static Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
-    static Floats add_product(Floats a, float b, Floats sum) { return _mm256_fmadd_ps(a, _mm256_set1_ps(b), sum); }
+    static Floats add_product(Floats a, float b, Floats sum) {
+        return _mm256_fmadd_ps(a, _mm256_set1_ps(b), sum);
+    }
 
     static void widen(const std::uint16_t* halves, float* values) {
         for (int i = 0; i < kPanel; i += 8) {

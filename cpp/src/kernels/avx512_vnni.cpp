@@ -25,7 +25,9 @@ struct Avx512Vnni {
         return _mm512_set1_epi32(value);
     }
     static Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
-    static Floats add_product(Floats a, float b, Floats sum) { return _mm512_fmadd_ps(a, _mm512_set1_ps(b), sum); }
+    static Floats add_product(Floats a, float b, Floats sum) {
+        return _mm512_fmadd_ps(a, _mm512_set1_ps(b), sum);
+    }
 
     template <int>
     struct Sum {
@@ -38,7 +40,8 @@ struct Avx512Vnni {
     };
 
     static void widen(const std::uint16_t* halves, float* values) {
-        _mm512_storeu_ps(values, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves))));
+        _mm512_storeu_ps(values,
+                         _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves))));
     }
 
     /// Codes of a unit from 4 bits to what they stand for, plus 128.

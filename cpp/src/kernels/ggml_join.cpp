@@ -20,7 +20,8 @@ namespace fastplr::kernels {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
-/// Rows of the last panel of a matrix that are computed at a time, where the panel has fewer than kPanel outputs.
+/// Rows of the last panel of a matrix that are computed at a time, where the panel has fewer than kPanel
+/// outputs.
 constexpr std::int64_t kTailRows = 64;
 /// Panels that any variant multiplies together.
 constexpr int kMostPanels = 3;
@@ -29,35 +30,52 @@ thread_local bool kernels_off = false;
 
 const WeightFormat* format_of_ggml(ggml_type type) {
     switch (type) {
-        case GGML_TYPE_Q8_0: return &format_of(WeightType::q8_0);
-        case GGML_TYPE_Q4_0: return &format_of(WeightType::q4_0);
-        case GGML_TYPE_Q4_1: return &format_of(WeightType::q4_1);
-        case GGML_TYPE_Q5_0: return &format_of(WeightType::q5_0);
-        case GGML_TYPE_Q5_1: return &format_of(WeightType::q5_1);
-        case GGML_TYPE_IQ4_NL: return &format_of(WeightType::iq4_nl);
-        case GGML_TYPE_Q2_K: return &format_of(WeightType::q2_k);
-        case GGML_TYPE_Q3_K: return &format_of(WeightType::q3_k);
-        case GGML_TYPE_Q4_K: return &format_of(WeightType::q4_k);
-        case GGML_TYPE_Q5_K: return &format_of(WeightType::q5_k);
-        case GGML_TYPE_Q6_K: return &format_of(WeightType::q6_k);
-        default: return nullptr;
+        case GGML_TYPE_Q8_0:
+            return &format_of(WeightType::q8_0);
+        case GGML_TYPE_Q4_0:
+            return &format_of(WeightType::q4_0);
+        case GGML_TYPE_Q4_1:
+            return &format_of(WeightType::q4_1);
+        case GGML_TYPE_Q5_0:
+            return &format_of(WeightType::q5_0);
+        case GGML_TYPE_Q5_1:
+            return &format_of(WeightType::q5_1);
+        case GGML_TYPE_IQ4_NL:
+            return &format_of(WeightType::iq4_nl);
+        case GGML_TYPE_Q2_K:
+            return &format_of(WeightType::q2_k);
+        case GGML_TYPE_Q3_K:
+            return &format_of(WeightType::q3_k);
+        case GGML_TYPE_Q4_K:
+            return &format_of(WeightType::q4_k);
+        case GGML_TYPE_Q5_K:
+            return &format_of(WeightType::q5_k);
+        case GGML_TYPE_Q6_K:
+            return &format_of(WeightType::q6_k);
+        default:
+            return nullptr;
     }
 }
 
 /// The format of a matrix that the kernels multiply, else null.
 const WeightFormat* covered(const ggml_tensor* weights) {
     const WeightFormat* format = format_of_ggml(weights->type);
-    if (format == nullptr || ggml_n_dims(weights) != 2 || weights->ne[0] % format->n_block != 0) return nullptr;
+    if (format == nullptr || ggml_n_dims(weights) != 2 || weights->ne[0] % format->n_block != 0)
+        return nullptr;
     return ggml_is_contiguous(weights) ? format : nullptr;
 }
 
 std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-/// Where things lie in the work buffer of a product: the activations of all rows, then what each thread unpacks.
+/// Where things lie in the work buffer of a product: the activations of all rows, then what each thread
+/// unpacks.
 class Workspace {
   public:
     Workspace(const WeightFormat& format, std::int64_t n_rows, std::int64_t n_inputs, int n_threads)
-        : format_(format), n_inputs_(n_inputs), n_units_(n_inputs / kUnit), n_groups_(n_units_ * format.n_groups) {
+        : format_(format),
+          n_inputs_(n_inputs),
+          n_units_(n_inputs / kUnit),
+          n_groups_(n_units_ * format.n_groups) {
         const auto rows = static_cast<std::size_t>(n_rows);
         const auto groups = static_cast<std::size_t>(n_groups_);
         scales_ = aligned(rows * static_cast<std::size_t>(n_inputs));
@@ -107,7 +125,8 @@ class Workspace {
 /// The outputs of a panel that has fewer than kPanel.
 void multiply_last_panel(const Variant& variant, const WeightFormat& format, const Workspace& space,
                          std::uint8_t* base, int thread, std::int64_t n_rows, std::int64_t n_inputs,
-                         const UnpackedPanel& panel, std::int64_t n_outputs, float* out, std::int64_t stride) {
+                         const UnpackedPanel& panel, std::int64_t n_outputs, float* out,
+                         std::int64_t stride) {
     float* tail = space.tail(base, thread);
     for (std::int64_t row = 0; row < n_rows; row += kTailRows) {
         const std::int64_t count = std::min(kTailRows, n_rows - row);
@@ -144,7 +163,8 @@ class Product : public ggml::cpu::tensor_traits {
             const auto offset = static_cast<std::size_t>(i1) * input->nb[1] +
                                 static_cast<std::size_t>(rest % input->ne[2]) * input->nb[2] +
                                 static_cast<std::size_t>(rest / input->ne[2]) * input->nb[3];
-            const auto* values = reinterpret_cast<const float*>(static_cast<const char*>(input->data) + offset);
+            const auto* values =
+                reinterpret_cast<const float*>(static_cast<const char*>(input->data) + offset);
             variant.quantise(format, values, n_inputs, space.activations(base, row));
         }
         const std::int64_t n_panels = (n_outputs + kPanel - 1) / kPanel;
@@ -164,7 +184,8 @@ class Product : public ggml::cpu::tensor_traits {
             UnpackedPanel panels[kMostPanels];
             for (int p = 0; p < count; ++p) {
                 panels[p] = space.panel(base, params->ith, p);
-                variant.unpack(format, packed + static_cast<std::size_t>(first + p) * format.panel_bytes(n_inputs),
+                variant.unpack(format,
+                               packed + static_cast<std::size_t>(first + p) * format.panel_bytes(n_inputs),
                                n_inputs, panels[p]);
             }
             const std::int64_t n_left = n_outputs - first * kPanel;
@@ -172,8 +193,9 @@ class Product : public ggml::cpu::tensor_traits {
             variant.multiply(format, space.activations(base, 0), n_rows, n_inputs, panels, n_whole,
                              out + first * kPanel, stride);
             if (n_whole < count) {
-                multiply_last_panel(variant, format, space, base, params->ith, n_rows, n_inputs, panels[n_whole],
-                                    n_left - n_whole * kPanel, out + (first + n_whole) * kPanel, stride);
+                multiply_last_panel(variant, format, space, base, params->ith, n_rows, n_inputs,
+                                    panels[n_whole], n_left - n_whole * kPanel,
+                                    out + (first + n_whole) * kPanel, stride);
             }
         }
         return true;
@@ -189,22 +211,21 @@ class ExtraBufferType : public ggml::cpu::extra_buffer_type {
         if (kernels_off || op->op != GGML_OP_MUL_MAT || covered(op->src[0]) == nullptr) return false;
         const ggml_tensor* weights = op->src[0];
         const ggml_tensor* input = op->src[1];
-        if (weights->buffer == nullptr || weights->buffer->buft != buffer_type()) return false;
+        if (!computes(weights)) return false;
         if (input->buffer != nullptr && !ggml_backend_buft_is_host(input->buffer->buft)) return false;
         return input->type == GGML_TYPE_F32 && op->type == GGML_TYPE_F32;
     }
 
     ggml::cpu::tensor_traits* get_tensor_traits(const ggml_tensor* op) override {
         static Product product;
-        const bool ours = op->op == GGML_OP_MUL_MAT && op->src[0]->buffer != nullptr &&
-                          op->src[0]->buffer->buft == buffer_type();
-        return ours ? &product : nullptr;
+        return op->op == GGML_OP_MUL_MAT && computes(op->src[0]) ? &product : nullptr;
     }
 };
 
 ggml_status init_tensor(ggml_backend_buffer_t, ggml_tensor*) { return GGML_STATUS_SUCCESS; }
 
-void set_tensor(ggml_backend_buffer_t, ggml_tensor* tensor, const void* data, std::size_t offset, std::size_t size) {
+void set_tensor(ggml_backend_buffer_t, ggml_tensor* tensor, const void* data, std::size_t offset,
+                std::size_t size) {
     GGML_ASSERT(offset == 0 && size == ggml_nbytes(tensor));
     const WeightFormat* format = covered(tensor);
     GGML_ASSERT(format != nullptr);
@@ -278,6 +299,10 @@ void join_ggml() {
         return true;
     }();
     static_cast<void>(joined);
+}
+
+bool computes(const ggml_tensor* weights) {
+    return weights->buffer != nullptr && weights->buffer->buft == buffer_type();
 }
 
 KernelsOff::KernelsOff(bool off) : before_(kernels_off) { kernels_off = off || chosen_variant() == nullptr; }

@@ -1,9 +1,9 @@
-// How ggml comes to use the kernels: a buffer type of its CPU backend, which packs the matrices that are loaded into
-// it and computes their products. (An own backend would split the graph at every product, and twice as many
-// hand-overs between threads; see docs/kernels.md.)
+// How ggml comes to use the kernels: a buffer type of its CPU backend, which packs the matrices that are
+// loaded into it and computes their products. (An own backend would split the graph at every product, and
+// twice as many hand-overs between threads; see docs/kernels.md.)
 #pragma once
 
-#include <cstddef>
+struct ggml_tensor;
 
 namespace fastplr::kernels {
 
@@ -12,10 +12,13 @@ struct Variant;
 /// Registers the buffer type; models that are loaded from then on use it. Safe to call often.
 void join_ggml();
 
-/// Which variant computes; nullptr where kernels are off: by `FASTPLR_KERNELS=off`, or because this processor has
-/// none but the reference. `FASTPLR_KERNELS` may also name a variant ("avx2", "reference"). Throws InputError for
-/// another word, or a variant that this processor cannot run.
+/// Which variant computes; nullptr where kernels are off: by `FASTPLR_KERNELS=off`, or because this processor
+/// has none but the reference. `FASTPLR_KERNELS` may also name a variant ("avx2", "reference"). Throws
+/// InputError for another word, or a variant that this processor cannot run.
 const Variant* chosen_variant();
+
+/// Whether the kernels multiply by this matrix of a loaded model.
+bool computes(const ggml_tensor* weights);
 
 /// While it lives, models that this thread loads do not use the kernels.
 class KernelsOff {

@@ -32,7 +32,9 @@ struct NeonDot {
         int32x4_t value;
         void start() { value = vdupq_n_s32(0); }
         void add(Bytes weights, Bytes four) { value = vdotq_s32(value, weights, four); }
-        Floats total(std::int32_t offset) const { return vcvtq_f32_s32(vaddq_s32(value, vdupq_n_s32(offset))); }
+        Floats total(std::int32_t offset) const {
+            return vcvtq_f32_s32(vaddq_s32(value, vdupq_n_s32(offset)));
+        }
     };
 
     static void widen(const std::uint16_t* halves, float* values) {

@@ -14,8 +14,8 @@ constexpr int kMaxBlock = 256;
 
 /// One block of one output, as plain numbers.
 struct Block {
-    std::uint16_t d = 0;     // half float
-    std::uint16_t dmin = 0;  // half float: of K types minus the min's scale, else the min
+    std::uint16_t d = 0;      // half float
+    std::uint16_t dmin = 0;   // half float: of K types minus the min's scale, else the min
     std::uint8_t scales[16];  // of K types
     std::uint8_t mins[16];    // of q4_k and q5_k
     std::uint8_t codes[kMaxBlock];
@@ -67,7 +67,9 @@ void read_k_nibbles(const std::uint8_t* bytes, Block& block) {
     }
 }
 
-int two_bits(const std::uint8_t* bytes, int i) { return (bytes[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3; }
+int two_bits(const std::uint8_t* bytes, int i) {
+    return (bytes[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3;
+}
 
 Block read_block(const WeightFormat& format, const std::uint8_t* bytes) {
     Block block;
@@ -159,7 +161,8 @@ void write_header(const WeightFormat& format, const Block& block, int lane, std:
     }
 }
 
-/// Where the bits of a step's codes lie: in which vector of a byte a lane and input, and the shift within a byte.
+/// Where the bits of a step's codes lie: in which vector of a byte a lane and input, and the shift within a
+/// byte.
 struct Place {
     int vector;
     int shift;
@@ -206,7 +209,8 @@ int code_at(const WeightFormat& format, const std::uint8_t* unit, int lane, int 
     int code = (unit[at.vector * kVectorBytes + byte] >> at.shift) & ((1 << format.low_bits) - 1);
     if (format.high_bits > 0) {
         const Place up = place_of(input / kStep, format.high_bits);
-        const int high = (unit[format.low_bytes() + up.vector * kVectorBytes + byte] >> up.shift) & ((1 << format.high_bits) - 1);
+        const int high = (unit[format.low_bytes() + up.vector * kVectorBytes + byte] >> up.shift) &
+                         ((1 << format.high_bits) - 1);
         code |= high << format.low_bits;
     }
     return code;
@@ -221,14 +225,16 @@ std::size_t packed_bytes(const WeightFormat& format, std::int64_t n_outputs, std
 void pack(const WeightFormat& format, const std::uint8_t* rows, std::int64_t n_outputs, std::int64_t n_inputs,
           std::uint8_t* panels) {
     const std::int64_t n_blocks = n_inputs / format.n_block;
-    const std::size_t row_bytes = static_cast<std::size_t>(n_blocks) * static_cast<std::size_t>(format.file_bytes);
+    const std::size_t row_bytes =
+        static_cast<std::size_t>(n_blocks) * static_cast<std::size_t>(format.file_bytes);
     std::memset(panels, 0, packed_bytes(format, n_outputs, n_inputs));
     for (std::int64_t first = 0; first < n_outputs; first += kPanel) {
         const int n_lanes = static_cast<int>(std::min<std::int64_t>(kPanel, n_outputs - first));
         for (std::int64_t b = 0; b < n_blocks; ++b, panels += format.block_bytes()) {
             for (int lane = 0; lane < n_lanes; ++lane) {
-                const std::uint8_t* bytes = rows + static_cast<std::size_t>(first + lane) * row_bytes +
-                                            static_cast<std::size_t>(b) * static_cast<std::size_t>(format.file_bytes);
+                const std::uint8_t* bytes =
+                    rows + static_cast<std::size_t>(first + lane) * row_bytes +
+                    static_cast<std::size_t>(b) * static_cast<std::size_t>(format.file_bytes);
                 const Block block = read_block(format, bytes);
                 write_header(format, block, lane, panels);
                 write_units(format, block, lane, panels + format.header_bytes);
@@ -237,12 +243,14 @@ void pack(const WeightFormat& format, const std::uint8_t* rows, std::int64_t n_o
     }
 }
 
-void unpack_row(const WeightFormat& format, const std::uint8_t* panels, std::int64_t output, std::int64_t n_inputs,
-                float* row) {
-    const std::uint8_t* panel = panels + static_cast<std::size_t>(output / kPanel) * format.panel_bytes(n_inputs);
+void unpack_row(const WeightFormat& format, const std::uint8_t* panels, std::int64_t output,
+                std::int64_t n_inputs, float* row) {
+    const std::uint8_t* panel =
+        panels + static_cast<std::size_t>(output / kPanel) * format.panel_bytes(n_inputs);
     const int lane = static_cast<int>(output % kPanel);
     for (std::int64_t i = 0; i < n_inputs; ++i) {
-        const std::uint8_t* block = panel + static_cast<std::size_t>(i / format.n_block) * format.block_bytes();
+        const std::uint8_t* block =
+            panel + static_cast<std::size_t>(i / format.n_block) * format.block_bytes();
         const int within = static_cast<int>(i % format.n_block);
         float scale = half_to_float(half_at(block + 2 * lane));
         float min = format.mins ? half_to_float(half_at(block + 2 * (kPanel + lane))) : 0.0F;

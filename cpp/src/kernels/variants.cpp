@@ -34,9 +34,9 @@ struct Available {
         __builtin_cpu_init();
         const bool avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
                           __builtin_cpu_supports("f16c") != 0;
-        const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") != 0 &&
-                            __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
-                            __builtin_cpu_supports("avx512dq") != 0;
+        const bool avx512 =
+            avx2 && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+            __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0;
         if (avx512 && __builtin_cpu_supports("avx512vnni") != 0) add(avx512_vnni_variant());
         if (avx2 && __builtin_cpu_supports("avxvnni") != 0) add(avx_vnni_variant());
         if (avx2) add(avx2_variant());

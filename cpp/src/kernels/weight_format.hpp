@@ -18,10 +18,10 @@ enum class WeightType { q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl, q2_k, q3_k, q4_k, 
 
 /// A weight is scale * (code - zero) + min (no min in most types; iq4_nl looks its code up in a table).
 ///
-/// A panel is a sequence of blocks along the inputs. A block holds the scales of its outputs, then its units. A
-/// unit holds the codes of kUnit inputs of kPanel outputs: the low bits of all, then the high bits of all. Lane i of
-/// the 64 bytes of a step belongs to output i / 4 and input i % 4 of the step. One byte of low bits holds
-/// 8 / low_bits steps, one of high bits 8 / high_bits.
+/// A panel is a sequence of blocks along the inputs. A block holds the scales of its outputs, then its units.
+/// A unit holds the codes of kUnit inputs of kPanel outputs: the low bits of all, then the high bits of all.
+/// Lane i of the 64 bytes of a step belongs to output i / 4 and input i % 4 of the step. One byte of low bits
+/// holds 8 / low_bits steps, one of high bits 8 / high_bits.
 struct WeightFormat {
     WeightType type;
     const char* name;  // as in GGUF
@@ -46,9 +46,9 @@ struct WeightFormat {
     }
 };
 
-/// Headers: scales of 32-input blocks are [16] half floats, then mins as well. Of 256-input blocks: [16] half floats
-/// d, for types with mins [16] half floats dmin, then q4_k and q5_k: [8][16] scales and [8][16] mins; q6_k and q3_k:
-/// [16][16] signed scales; q2_k: [16][16] bytes of a scale and a min.
+/// Headers: scales of 32-input blocks are [16] half floats, then mins as well. Of 256-input blocks: [16] half
+/// floats d, for types with mins [16] half floats dmin, then q4_k and q5_k: [8][16] scales and [8][16] mins;
+/// q6_k and q3_k: [16][16] signed scales; q2_k: [16][16] bytes of a scale and a min.
 inline const WeightFormat& format_of(WeightType type) {
     static constexpr WeightFormat formats[] = {
         {WeightType::q8_0, "Q8_0", 32, 34, 32, 8, 0, 1, 128, false},

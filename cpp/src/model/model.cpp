@@ -5,9 +5,9 @@
 #include <new>
 
 #include "available_memory.hpp"
-#include "llama-arch.h"
 #include "kernels/ggml_join.hpp"
 #include "kernels/variant.hpp"
+#include "llama-arch.h"
 #include "llama-model.h"
 #include "model/architecture_rules.hpp"
 #include "model/file_cursor.hpp"
@@ -141,6 +141,15 @@ std::size_t Model::n_bytes_loaded() const {
     std::size_t n_bytes = 0;
     for (const auto& [name, tensor] : native_->llama->tensors_by_name) n_bytes += ggml_nbytes(tensor);
     return n_bytes;
+}
+std::map<std::string, int> Model::types_left_to_ggml() const {
+    std::map<std::string, int> types;
+    for (const auto& [name, tensor] : native_->llama->tensors_by_name) {
+        const bool of_block = name.find("blk.") != std::string::npos;
+        if (of_block && ggml_n_dims(tensor) >= 2 && !kernels::computes(tensor))
+            ++types[ggml_type_name(tensor->type)];
+    }
+    return types;
 }
 int Model::n_embd() const { return llama_model_n_embd(native_->llama.get()); }
 int Model::n_ctx_train() const { return llama_model_n_ctx_train(native_->llama.get()); }
