@@ -167,11 +167,15 @@ def _onnx_runtime(key: str, *, int8: bool) -> Engine:
     )
 
 
+#: Of prompts, for SmolLM2.
+FORMS = ("none", "paper", "instruction")
+
+
 def _smollm2() -> list[Row]:
     rows: list[Row] = []
     key = "smollm2-q4_0"
     full, half, libllama = _fastplr(key, "full"), _fastplr(key, "half"), _libllama(key)
-    for form in ("none", "paper", "instruction"):
+    for form in FORMS:
         rows.append(Row(libllama, form, needed=True))
         rows.append(Row(half, form, needed=True))
         rows.append(Row(full, form, needed=form == "none"))
@@ -183,10 +187,11 @@ def _smollm2() -> list[Row]:
         rows += [Row(libllama, form, needed=True), Row(ours, form, needed=True)]
     patched = _libllama(key, which="patched")
     others = [patched, _llama_cpp_python(key), *(_transformers(name, key) for name in OF_TRANSFORMERS)]
-    rows += [Row(engine, form) for engine in others for form in ("none", "paper", "instruction")]
+    for engine in others:
+        rows += [Row(engine, form, needed=engine.key.endswith("int8") and form == "none") for form in FORMS]
     for key in ("smollm2-q4_1", "smollm2-q8_0", "smollm2-f16"):
-        engines = [_libllama(key), _llama_cpp_python(key), _fastplr(key, "full"), _fastplr(key, "half")]
-        rows += [Row(engine, "none") for engine in engines]
+        rows += [Row(_libllama(key), "none", needed=key != "smollm2-f16"), Row(_llama_cpp_python(key), "none")]
+        rows += [Row(_fastplr(key, "full"), "none", needed=key != "smollm2-f16"), Row(_fastplr(key, "half"), "none")]
     return rows
 
 
@@ -201,10 +206,11 @@ def _minilm() -> list[Row]:
         *(_transformers(name, key) for name in OF_TRANSFORMERS),
         _onnx_runtime(key, int8=True),
     ]
-    rows = [Row(engine, "none", needed=engine.float32) for engine in engines]
+    rows = [Row(engine, "none", needed=engine.float32 or engine.key.endswith("int8")) for engine in engines]
     rows += [Row(engine, "paper") for engine in engines]
     key = "minilm-q8_0"
-    return rows + [Row(engine, "none") for engine in (_fastplr(key, "final"), _libllama(key), _llama_cpp_python(key))]
+    rows.append(Row(_fastplr(key, "final"), "none", needed=True))
+    return rows + [Row(engine, "none") for engine in (_libllama(key), _llama_cpp_python(key))]
 
 
 def _long() -> list[Row]:

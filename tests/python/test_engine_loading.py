@@ -107,7 +107,9 @@ def test_what_several_texts_lack_is_computed_with_one_load(deep: TinyModel, load
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
-    return [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "fastplr"]
+    """What is said of the prompt."""
+    told = [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "fastplr"]
+    return [(level, message) for level, message in told if "prompt" in message]
 
 
 @pytest.mark.parametrize(
