@@ -293,7 +293,7 @@ TEST_CASE("bad input is refused by name") {
     CHECK_THROWS(fit(1.0, {.tol = 0.0}), fastplr::InputError, "tol is 0");
     CHECK_THROWS(fit(1.0, {.max_iter = 0}), fastplr::InputError, "max_iter is 0");
     sample.features[4 + 2] = std::numeric_limits<double>::infinity();
-    CHECK_THROWS(fit(), fastplr::InputError, "feature 2 of row 1 is inf");
+    CHECK_THROWS(fit(), fastplr::InputError, "feature 2 of row 1 is infinity");
     sample = random_sample(6, 4, 2);
     sample.weights[3] = -2.0;
     CHECK_THROWS(fit(), fastplr::InputError, "weight of row 3 is -2");

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastplr.errors import InputError
 from fastplr.logistic_regression import LogisticRegression
 from logistic_samples import sample
 
@@ -64,6 +65,16 @@ def test_features_of_any_size(scale: float) -> None:
     found = LogisticRegression(0.01 / scale**2).fit(X * scale, y)
     assert found.converged_
     np.testing.assert_allclose(found.decision_function(X * scale), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_features_that_are_not_finite(dtype: type, value: float) -> None:
+    X, y = sample(N_ROWS, N_FEATURES, 2)
+    X = X.astype(dtype)
+    X[5, 700] = value
+    with pytest.raises(InputError, match="feature 700 of row 5 is"):
+        LogisticRegression().fit(X, y)
 
 
 def test_one_feature_that_hides_the_others() -> None:

@@ -105,8 +105,9 @@ void load_block(const FeatureView& view, Index first, Index count, const VectorX
     for (Index row = 0; row < view.n_rows; ++row) {
         const double value = feature(view, row, column);
         if (!std::isfinite(value)) {
+            const std::string what = std::isnan(value) ? "NaN" : value > 0.0 ? "infinity" : "-infinity";
             throw InputError("feature " + std::to_string(column) + " of row " + std::to_string(row) + " is " +
-                             std::to_string(value) + ": features must be finite");
+                             what + ": features must be finite");
         }
     }
     throw InputError("feature " + std::to_string(column) +
@@ -160,7 +161,9 @@ Moments moments(const FeatureView& view, int n_threads) {
 }
 
 /// Whether centring after a product loses no digits worth having.
-bool centred_enough(const Moments& moments) { return moments.means.squaredNorm() <= moments.variances.sum(); }
+bool centred_enough(const VectorXd& means, double sum_of_variances) {
+    return means.squaredNorm() <= sum_of_variances;
+}
 
 /// The sum of what `add` adds for blocks of features to matrices [order x n_columns]. Threads share the
 /// blocks out and add up their parts.
@@ -206,13 +209,33 @@ MatrixXd gram_matrix(const FeatureView& view, const VectorXd& means, bool direct
     return gram;
 }
 
-/// The same to some 6 digits: blocks are multiplied in single precision and added up in double.
-MatrixXd rough_gram_matrix(const FeatureView& view, const VectorXd& means, int n_threads) {
-    using RowMajorFloat = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+/// The same to some 6 digits, and the means, in one pass over the features: blocks are multiplied in single
+/// precision and added up in double.
+MatrixXd rough_gram_matrix(const FeatureView& view, bool centre, int n_threads, VectorXd& means) {
+    means = VectorXd::Zero(view.n_features);
+    const VectorXd zeros = means;
+    const auto narrow = [&](const auto& source, Index first, auto& block) {
+        Eigen::RowVectorXd mean = Eigen::RowVectorXd::Zero(source.cols());
+        if (centre) {
+            for (Index row = 0; row < source.rows(); ++row) mean += source.row(row);
+            mean /= static_cast<double>(source.rows());
+            means.segment(first, source.cols()) = mean.transpose();
+        }
+        block.resize(source.rows(), source.cols());
+        for (Index row = 0; row < source.rows(); ++row) {
+            block.row(row) = (source.row(row) - mean).template cast<float>();
+        }
+    };
     MatrixXd gram =
         sum_of_blocks(view, view.n_rows, n_threads, [&](Index first, Index count, MatrixXd& part) {
-            RowMajorFloat block;
-            load_block(view, first, count, means, block);
+            Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> block;
+            if (can_be_mapped(view)) {
+                narrow(mapped(view).middleCols(first, count), first, block);
+            } else {
+                RowMajor wide;
+                load_block(view, first, count, zeros, wide);
+                narrow(wide, first, block);
+            }
             Eigen::MatrixXf product = Eigen::MatrixXf::Zero(view.n_rows, view.n_rows);
             product.selfadjointView<Eigen::Lower>().rankUpdate(block);
             part.triangularView<Eigen::Lower>() += product.cast<double>();
@@ -221,13 +244,15 @@ MatrixXd rough_gram_matrix(const FeatureView& view, const VectorXd& means, int n
     return gram;
 }
 
-/// Whether a Gram matrix in single precision is worth it and good enough.
-bool few_digits_do(const FeatureView& view, const Moments& moments, double largest_weight_per_lambda) {
+/// Whether a Gram matrix in single precision saves time.
+bool few_digits_pay(const FeatureView& view) {
     const auto n = static_cast<double>(view.n_rows);
-    if (n * n * static_cast<double>(view.n_features) < kManyProducts) return false;
-    const double mean_square = moments.variances.sum();  // of the norms of centred rows
-    const double largest = n * mean_square;
-    return mean_square * largest_weight_per_lambda <= kLargestRoughRatio && largest < kRoughRange &&
+    return n * n * static_cast<double>(view.n_features) >= kManyProducts;
+}
+
+/// Whether it is good enough, `mean_square` being the mean of its diagonal; false where that is not finite.
+bool few_digits_do(double mean_square, double largest_weight_per_lambda) {
+    return mean_square * largest_weight_per_lambda <= kLargestRoughRatio && mean_square < kRoughRange &&
            mean_square > 1.0 / kRoughRange;
 }
 
@@ -236,9 +261,6 @@ bool few_digits_do(const FeatureView& view, const Moments& moments, double large
 ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, int n_classes, bool centre,
                              double largest_weight_per_lambda, int n_threads, GramDigits digits)
     : features_(features), n_threads_(n_threads) {
-    const Moments found = moments(features, n_threads);
-    means_ = centre ? found.means : VectorXd::Zero(features.n_features);
-    directly_ = can_be_mapped(features) && (!centre || centred_enough(found));
     form_ = form;
     if (form == SolverForm::automatic) {
         const double most = n_classes > 2 ? kGramRowsPerFeatureOfClasses : kGramRowsPerFeature;
@@ -246,6 +268,20 @@ ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, int n
                     ? SolverForm::gram
                     : SolverForm::primal;
     }
+    if (form_ == SolverForm::gram && digits == GramDigits::few && few_digits_pay(features)) {
+        MatrixXd gram = rough_gram_matrix(features, centre, n_threads, means_);
+        const double sum_of_squares = gram.trace();
+        if (few_digits_do(sum_of_squares / static_cast<double>(features.n_rows), largest_weight_per_lambda)) {
+            coordinates_ = Coordinates::gram;
+            digits_ = GramDigits::few;
+            directly_ = can_be_mapped(features) && centred_enough(means_, sum_of_squares / features.n_rows);
+            matrix_ = std::make_shared<const MatrixXd>(std::move(gram));
+            return;
+        }
+    }
+    const Moments found = moments(features, n_threads);
+    means_ = centre ? found.means : VectorXd::Zero(features.n_features);
+    directly_ = can_be_mapped(features) && centred_enough(means_, found.variances.sum());
     if (form_ == SolverForm::primal) {
         coordinates_ = Coordinates::primal;
         MatrixXd rows(features.n_rows, features.n_features);
@@ -260,10 +296,7 @@ ReducedDesign::ReducedDesign(const FeatureView& features, SolverForm form, int n
         matrix_ = std::make_shared<const MatrixXd>(std::move(rows));
         return;
     }
-    digits_ = few_digits_do(features, found, largest_weight_per_lambda) ? digits : GramDigits::all;
-    matrix_ = std::make_shared<const MatrixXd>(digits_ == GramDigits::few
-                                                   ? rough_gram_matrix(features, means_, n_threads)
-                                                   : gram_matrix(features, means_, directly_, n_threads));
+    matrix_ = std::make_shared<const MatrixXd>(gram_matrix(features, means_, directly_, n_threads));
     if (!matrix_->allFinite()) {
         throw InputError("features are too large: products of two rows overflow; scale the features first");
     }
