@@ -62,9 +62,8 @@ MappedRows mapped(const FeatureView& view) {
             Eigen::OuterStride<>(view.row_stride)};
 }
 
-template <typename Scalar, typename Block>
-void copy_block(const FeatureView& view, Index first, Index count, const VectorXd& means, Block& block) {
-    using Result = typename Block::Scalar;
+template <typename Scalar>
+void copy_block(const FeatureView& view, Index first, Index count, const VectorXd& means, RowMajor& block) {
     const auto* data = static_cast<const Scalar*>(view.data) + first * view.feature_stride;
     block.resize(view.n_rows, count);
     if (view.feature_stride == 1) {
@@ -72,8 +71,7 @@ void copy_block(const FeatureView& view, Index first, Index count, const VectorX
             const Eigen::Map<const Eigen::Array<Scalar, 1, Eigen::Dynamic>> source(
                 data + row * view.row_stride, count);
             block.row(row).array() =
-                (source.template cast<double>() - means.segment(first, count).transpose().array())
-                    .template cast<Result>();
+                source.template cast<double>() - means.segment(first, count).transpose().array();
         }
         return;
     }
@@ -85,15 +83,14 @@ void copy_block(const FeatureView& view, Index first, Index count, const VectorX
             for (Index column = strip; column < end; ++column) {
                 const auto value =
                     static_cast<double>(data[row * view.row_stride + column * view.feature_stride]);
-                block(row, column) = static_cast<Result>(value - means[first + column]);
+                block(row, column) = value - means[first + column];
             }
         }
     }
 }
 
-/// Features first .. first+count-1 of all rows, less their means.
-template <typename Block>
-void load_block(const FeatureView& view, Index first, Index count, const VectorXd& means, Block& block) {
+/// Features first .. first+count-1 of all rows, in float64, less their means.
+void load_block(const FeatureView& view, Index first, Index count, const VectorXd& means, RowMajor& block) {
     if (view.type == FeatureType::float64) {
         copy_block<double>(view, first, count, means, block);
     } else {
