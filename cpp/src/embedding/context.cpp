@@ -6,6 +6,7 @@
 #include <string>
 
 #include "available_memory.hpp"
+#include "kernels/graph_plan.hpp"
 #include "llama-ext.h"
 #include "llama-model.h"
 #include "model/llama_log.hpp"
@@ -94,8 +95,8 @@ void Context::create(int max_threads) {
     params.no_perf = true;
     params.cb_eval = LayerCapture::on_eval;
     params.cb_eval_user_data = &capture_;
-    params.cb_cut = LayerCapture::on_graph;
-    params.cb_cut_user_data = &capture_;
+    params.cb_cut = on_graph;
+    params.cb_cut_user_data = this;
     params.abort_callback = on_abort;
     params.abort_callback_data = this;
     batch_.emplace(shape_.n_batch, max_texts_);
@@ -121,6 +122,13 @@ void Context::add_tokens(const std::vector<Piece>& pieces, std::size_t piece, st
             batch.seq_id[n][batch.n_seq_id[n]++] = static_cast<llama_seq_id>(s);
         }
     }
+}
+
+int Context::on_graph(ggml_cgraph* graph, void* self) {
+    const auto* context = static_cast<const Context*>(self);
+    const int n_nodes = LayerCapture::on_graph(graph, &context->capture_);
+    if (context->model_.native().kernels) kernels::take_over(graph, n_nodes);
+    return n_nodes;
 }
 
 bool Context::on_abort(void* self) {

@@ -90,8 +90,9 @@ class Context {
         void operator()(ggml_threadpool* pool) const { ggml_threadpool_free(pool); }
     };
 
-    static bool on_abort(void* self);  ///< ggml_abort_callback
-    void create(int max_threads);      ///< leaves context_ or pool_ empty where llama.cpp does not give one
+    static bool on_abort(void* self);                     ///< ggml_abort_callback
+    static int on_graph(ggml_cgraph* graph, void* self);  ///< llama_graph_cut_callback
+    void create(int max_threads);  ///< leaves context_ or pool_ empty where llama.cpp does not give one
     void add_tokens(const std::vector<Piece>& pieces, std::size_t piece, std::size_t first_position);
     [[noreturn]] void throw_out_of_memory(const std::string& what, const NativeGuard& guard) const;
 

@@ -15,30 +15,20 @@ struct Avx2 : Vectors256 {
 
     /// Signed codes of 8 bits: |code| <= 128 takes the sign of the activation along.
     template <int kBits>
-    struct Sum {
-        __m256i value;
-        void start() { value = _mm256_setzero_si256(); }
+    struct Sum : WordSum {
         void add(Bytes weights, Bytes four) {
             const __m256i pairs =
                 _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
             value = _mm256_add_epi32(value, pairs_to_words(pairs));
-        }
-        Floats total(std::int32_t offset) const {
-            return _mm256_cvtepi32_ps(_mm256_add_epi32(value, _mm256_set1_epi32(offset)));
         }
     };
 };
 
 /// Codes up to 63.
 template <>
-struct Avx2::Sum<6> {
-    __m256i value;
-    void start() { value = _mm256_setzero_si256(); }
+struct Avx2::Sum<6> : Vectors256::WordSum {
     void add(Bytes weights, Bytes four) {
         value = _mm256_add_epi32(value, pairs_to_words(_mm256_maddubs_epi16(weights, four)));
-    }
-    Floats total(std::int32_t offset) const {
-        return _mm256_cvtepi32_ps(_mm256_add_epi32(value, _mm256_set1_epi32(offset)));
     }
 };
 
@@ -46,12 +36,12 @@ struct Avx2::Sum<6> {
 template <>
 struct Avx2::Sum<4> {
     __m256i pairs;
-    void start() { pairs = _mm256_setzero_si256(); }
+    void start(std::int32_t) { pairs = _mm256_setzero_si256(); }
     void add(Bytes weights, Bytes four) {
         pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(weights, four));
     }
-    Floats total(std::int32_t offset) const {
-        return _mm256_cvtepi32_ps(_mm256_add_epi32(pairs_to_words(pairs), _mm256_set1_epi32(offset)));
+    Bytes total(std::int32_t offset) const {
+        return _mm256_add_epi32(pairs_to_words(pairs), _mm256_set1_epi32(offset));
     }
 };
 

@@ -11,13 +11,8 @@ struct AvxVnni : Vectors256 {
     static void look_up(std::uint8_t* codes) { look_up_shifted(codes, 128); }
 
     template <int>
-    struct Sum {
-        __m256i value;
-        void start() { value = _mm256_setzero_si256(); }
+    struct Sum : WordSum {
         void add(Bytes weights, Bytes four) { value = _mm256_dpbusd_avx_epi32(value, weights, four); }
-        Floats total(std::int32_t offset) const {
-            return _mm256_cvtepi32_ps(_mm256_add_epi32(value, _mm256_set1_epi32(offset)));
-        }
     };
 };
 

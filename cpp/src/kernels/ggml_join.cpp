@@ -13,6 +13,7 @@
 #include "ggml-cpu.h"
 #include "ggml-cpu/traits.h"
 #include "ggml.h"
+#include "graph_plan.hpp"
 #include "packed_weights.hpp"
 #include "variant.hpp"
 
@@ -122,6 +123,11 @@ class Workspace {
     std::size_t scales_, offsets_, sums_, threads_, panel_codes_, panel_scales_, panel_, thread_, size_;
 };
 
+void prefetch(const std::uint8_t* bytes, std::size_t begin, std::size_t end) {
+    constexpr std::size_t kLine = 64;
+    for (std::size_t at = begin; at < end; at += kLine) __builtin_prefetch(bytes + at, 0, 2);
+}
+
 /// The outputs of a panel that has fewer than kPanel.
 void multiply_last_panel(const Variant& variant, const WeightFormat& format, const Workspace& space,
                          std::uint8_t* base, int thread, std::int64_t n_rows, std::int64_t n_inputs,
@@ -176,6 +182,7 @@ class Product : public ggml::cpu::tensor_traits {
         auto* out = static_cast<float*>(op->data);
         const auto stride = static_cast<std::int64_t>(op->nb[1] / sizeof(float));
         const auto* packed = static_cast<const std::uint8_t*>(weights->data);
+        const std::size_t panel_bytes = format.panel_bytes(n_inputs);
         const std::int64_t n_chunks = (n_panels + at_once - 1) / at_once;
         for (std::int64_t chunk = params->ith; chunk < n_chunks;
              chunk = ggml_threadpool_chunk_add(params->threadpool, 1)) {
@@ -185,9 +192,13 @@ class Product : public ggml::cpu::tensor_traits {
             for (int p = 0; p < count; ++p) {
                 panels[p] = space.panel(base, params->ith, p);
                 variant.unpack(format,
-                               packed + static_cast<std::size_t>(first + p) * format.panel_bytes(n_inputs),
-                               n_inputs, panels[p]);
+                               packed + static_cast<std::size_t>(first + p) * panel_bytes, n_inputs,
+                               panels[p]);
             }
+            // What this thread most likely unpacks next is fetched while these panels are multiplied.
+            const std::int64_t next = first + params->nth * at_once;
+            prefetch(packed, static_cast<std::size_t>(next) * panel_bytes,
+                     static_cast<std::size_t>(std::min(next + at_once, n_panels)) * panel_bytes);
             const std::int64_t n_left = n_outputs - first * kPanel;
             const int n_whole = static_cast<int>(std::min<std::int64_t>(count, n_left / kPanel));
             variant.multiply(format, space.activations(base, 0), n_rows, n_inputs, panels, n_whole,
@@ -218,7 +229,8 @@ class ExtraBufferType : public ggml::cpu::extra_buffer_type {
 
     ggml::cpu::tensor_traits* get_tensor_traits(const ggml_tensor* op) override {
         static Product product;
-        return op->op == GGML_OP_MUL_MAT && computes(op->src[0]) ? &product : nullptr;
+        if (op->op == GGML_OP_MUL_MAT && computes(op->src[0])) return &product;
+        return traits_of_marked(op);
     }
 };
 

@@ -14,6 +14,10 @@ namespace {
 
 /// Values below are zero: their quotients would overflow.
 constexpr float kTiny = 1e-30F;
+/// 1.5 * 2^23: a whole number n of less than 2^22, added to the bits of this float, gives those of the float
+/// kMagic + n. So a sum of whole numbers that starts with these bits becomes a float by one subtraction, and
+/// a float that kMagic is added to has the nearest whole number in its last bits.
+constexpr float kMagic = 12582912.0F;
 
 template <typename To, typename From>
 To bits_of(const From& from) {
@@ -22,42 +26,66 @@ To bits_of(const From& from) {
     return to;
 }
 
-void quantise_row(const WeightFormat& format, int zero, const float* row, std::int64_t n_inputs,
-                  const Activations& to) {
-    constexpr float kRound =
-        12582912.0F;  // 1.5 * 2^23: a sum with it has the nearest whole number in its last bits
+/// Units that are quantised at a time.
+constexpr int kUnitsAtOnce = 64;
+
+/// The scale of a unit whose largest magnitude has the bits `largest`, and what its values are multiplied with
+/// to make codes of them: 0 where the unit is zero or not finite.
+inline void scale_of(std::uint32_t largest, float& scale, float& inverse) {
     constexpr std::uint32_t kInfinity = 0x7f800000U;
     constexpr std::uint32_t kHuge = 0x7f000000U;
+    // Rounded up to 9 bits: what changes the last bits of an activation (another batch, another order of a
+    // sum) nearly always leaves scale and codes as they were, instead of moving every product a little.
+    const std::uint32_t rounded = largest < kHuge ? (largest + 0x7fffU) & ~0x7fffU : largest;
+    const float top = bits_of<float>(rounded);
+    const bool some = top >= kTiny && largest < kInfinity;
+    inverse = some ? 127.0F / top : 0.0F;
+    scale = some ? top / 127.0F : largest < kInfinity ? 0.0F : bits_of<float>(0x7fc00000U);
+}
+
+template <typename V>
+void quantise_row(const WeightFormat& format, int zero, const float* row, std::int64_t n_inputs,
+                  const Activations& to) {
     const int n_groups = format.n_groups;
-    const int group = kUnit / n_groups;
-    for (std::int64_t u = 0; u < n_inputs / kUnit; ++u) {
-        const float* x = row + u * kUnit;
-        std::int8_t* codes = to.codes + u * kUnit;
-        std::uint32_t largest = 0;  // numbers >= 0 are in the order of their bits, NaN the largest
-        for (int i = 0; i < kUnit; ++i) {
-            const std::uint32_t magnitude = bits_of<std::uint32_t>(x[i]) & 0x7fffffffU;
-            largest = magnitude > largest ? magnitude : largest;
+    const std::int64_t n_units = n_inputs / kUnit;
+    for (std::int64_t first = 0; first < n_units; first += kUnitsAtOnce) {
+        const int count = static_cast<int>(n_units - first < kUnitsAtOnce ? n_units - first : kUnitsAtOnce);
+        std::uint32_t largest[kUnitsAtOnce];
+        float inverses[kUnitsAtOnce];
+        for (int u = 0; u < count; ++u) largest[u] = V::largest_magnitude(row + (first + u) * kUnit);
+        float* scales = to.scales + first;
+        for (int u = 0; u < count; ++u) scale_of(largest[u], scales[u], inverses[u]);
+        for (int u = 0; u < count; ++u) {
+            const std::int64_t at = first + u;
+            std::int32_t sums[2];  // of the halves of the unit
+            V::round(row + at * kUnit, inverses[u], to.codes + at * kUnit, sums);
+            if (n_groups == 1) sums[0] += sums[1];
+            for (int g = 0; g < n_groups; ++g) {
+                to.offsets[at * n_groups + g] = bits_of<std::int32_t>(kMagic) - zero * sums[g];
+                if (format.mins) to.sums[at * n_groups + g] = scales[u] * static_cast<float>(sums[g]);
+            }
         }
-        // Rounded up to 9 bits: what changes the last bits of an activation (another batch, another order of
-        // a sum) nearly always leaves scale and codes as they were, instead of moving every product a little.
-        if (largest < kHuge) largest = (largest + 0x7fffU) & ~0x7fffU;
-        const float top = bits_of<float>(largest);
-        const bool some = top >= kTiny && largest < kInfinity;
-        const float inverse = some ? 127.0F / top : 0.0F;
-        const float scale = some ? top / 127.0F : largest < kInfinity ? 0.0F : bits_of<float>(0x7fc00000U);
-        std::int32_t rounded[kUnit];
-        for (int i = 0; i < kUnit; ++i) {
-            const float product = some ? x[i] * inverse : 0.0F;
-            rounded[i] = bits_of<std::int32_t>(product + kRound) - bits_of<std::int32_t>(kRound);
-        }
-        for (int i = 0; i < kUnit; ++i) codes[i] = static_cast<std::int8_t>(rounded[i]);
-        to.scales[u] = scale;
-        for (int g = 0; g < n_groups; ++g) {
-            std::int32_t sum = 0;
-            for (int i = 0; i < group; ++i) sum += rounded[g * group + i];
-            to.offsets[u * n_groups + g] = -zero * sum;
-            if (format.mins) to.sums[u * n_groups + g] = scale * static_cast<float>(sum);
-        }
+    }
+}
+
+/// Bits of the largest magnitude of a unit; numbers >= 0 are in the order of their bits, NaN the largest.
+inline std::uint32_t plain_largest_magnitude(const float* unit) {
+    std::uint32_t largest = 0;
+    for (int i = 0; i < kUnit; ++i) {
+        const std::uint32_t magnitude = bits_of<std::uint32_t>(unit[i]) & 0x7fffffffU;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest;
+}
+
+/// Codes of a unit, and the sums of those of its halves. With an inverse of 0 all are 0.
+inline void plain_round(const float* unit, float inverse, std::int8_t* codes, std::int32_t* sums) {
+    sums[0] = sums[1] = 0;
+    for (int i = 0; i < kUnit; ++i) {
+        const float product = inverse == 0.0F ? 0.0F : unit[i] * inverse;
+        const std::int32_t code = bits_of<std::int32_t>(product + kMagic) - bits_of<std::int32_t>(kMagic);
+        codes[i] = static_cast<std::int8_t>(code);
+        sums[i / (kUnit / 2)] += code;
     }
 }
 
@@ -200,7 +228,7 @@ void multiply_tile(const Activations& rows, std::int64_t n_inputs, const Unpacke
     for (std::int64_t group = 0; group < n_groups; ++group) {
         Sum sums[kRows][kColumns];
         for (int r = 0; r < kRows; ++r) {
-            for (auto& sum : sums[r]) sum.start();
+            for (auto& sum : sums[r]) sum.start(rows.offsets[r * n_groups + group]);
         }
 #pragma GCC unroll 8
         for (int step = 0; step < kGroupSteps; ++step) {
@@ -219,7 +247,7 @@ void multiply_tile(const Activations& rows, std::int64_t n_inputs, const Unpacke
             const auto scale = V::load(scales[c / kVectors] + lanes);
             const auto min = kMins ? V::load(mins[c / kVectors] + lanes) : V::zero();
             for (int r = 0; r < kRows; ++r) {
-                const auto product = V::times(sums[r][c].total(rows.offsets[r * n_groups + group]), scale);
+                const auto product = V::times(V::less_magic(sums[r][c].total(rows.offsets[r * n_groups + group])), scale);
                 total[r][c] =
                     V::add_product(product, rows.scales[(r * n_groups + group) / kGroups], total[r][c]);
                 if (kMins) total[r][c] = V::add_product(min, rows.sums[r * n_groups + group], total[r][c]);
@@ -313,13 +341,7 @@ template <typename V>
 void quantise(const WeightFormat& format, const float* row, std::int64_t n_inputs, const Activations& to) {
     const bool is_signed =
         V::kSignedCodes && (format.type == WeightType::q8_0 || format.type == WeightType::iq4_nl);
-    quantise_row(format, is_signed ? 0 : format.zero, row, n_inputs, to);
-}
-
-/// The variant of a vector type.
-template <typename V>
-constexpr Variant variant_of(const char* name) {
-    return {name, V::kPanels, quantise<V>, unpack_panel<V>, multiply<V>};
+    quantise_row<V>(format, is_signed ? 0 : format.zero, row, n_inputs, to);
 }
 
 }  // namespace

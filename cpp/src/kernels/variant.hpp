@@ -10,8 +10,8 @@ namespace fastplr::kernels {
 struct Activations {
     std::int8_t* codes;  // [n_rows][n_inputs]
     float* scales;       // [n_rows][n_units]
-    std::int32_t*
-        offsets;  // [n_rows][n_groups]: minus the zero of the weights times the sum of a group's codes
+    std::int32_t* offsets;  // [n_rows][n_groups]: minus the zero of the weights times the sum of a group's
+                            // codes, plus the bits of kMagic (tile.hpp)
     float* sums;  // [n_rows][n_groups]: scale times that sum; for weights with mins only
 };
 
@@ -20,6 +20,35 @@ struct UnpackedPanel {
     std::uint8_t* codes;  // [n_inputs / 4][16][4]; of types with 8 bits signed where the variant says so
     float* scales;        // [n_groups][16]
     float* mins;          // [n_groups][16]; for weights with mins only
+};
+
+/// Keys that a tile of attention takes at a time.
+constexpr int kKeyBlock = 128;
+/// Rows that a variant multiplies together at the most, in products of floats.
+constexpr int kMostFloatRows = 6;
+/// A value of a mask (a half) that hides a key: minus infinity.
+constexpr std::uint16_t kMasked = 0xFC00;
+
+/// Attention of some neighbouring tokens over the keys and values of one head, for all heads of queries that
+/// share it: out = softmax(scale * queries keys^T + slope * mask) values. Strides are in bytes.
+struct AttentionTile {
+    int n_tokens, n_heads;        // of queries
+    int key_size, value_size;     // multiples of 16
+    int first_key, end_key;       // no token sees a key outside
+    const char* queries;          // float32
+    std::size_t query_token_stride, query_head_stride;
+    const char* keys;             // float16 if `halves`, else float32
+    std::size_t key_stride;
+    const char* values;           // as keys
+    std::size_t value_stride;
+    bool halves;
+    const char* mask;             // float16, a row for each token, a value for each key; null: all are seen
+    std::size_t mask_stride;
+    const float* slopes;          // [n_heads], or null: 1
+    float scale;
+    char* out;                    // float32; zeros for a token that sees no key
+    std::size_t out_token_stride, out_head_stride;
+    float* space;                 // AttentionSpace::size floats, to work in; at a multiple of 64 bytes
 };
 
 struct Variant {
@@ -41,6 +70,8 @@ struct Variant {
     void (*multiply)(const WeightFormat& format, const Activations& activations, std::int64_t n_rows,
                      std::int64_t n_inputs, const UnpackedPanel* panels, int n_panels, float* out,
                      std::int64_t stride);
+
+    void (*attend)(const AttentionTile& tile);
 };
 
 const Variant& reference_variant();

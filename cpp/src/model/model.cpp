@@ -90,6 +90,7 @@ std::unique_ptr<Model::Native> Model::load_native(const std::string& path, const
 
     if (kernels::chosen_variant() != nullptr) kernels::join_ggml();
     const kernels::KernelsOff kernels_off(!options.kernels);
+    native->kernels = options.kernels && kernels::chosen_variant() != nullptr && !native->accelerated;
     const NativeGuard guard;
     LoadProgress progress{options.on_progress, nullptr};
     llama_model_params params = llama_model_default_params();
