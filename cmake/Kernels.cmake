@@ -20,7 +20,7 @@ if(NOT MSVC AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     add_kernels(avx2.cpp ${_avx2})
     add_kernels(avx_vnni.cpp ${_avx2} -mavxvnni)
     # GCC 12 warns of its own header (bug 105593).
-    add_kernels(avx512_vnni.cpp ${_avx2} -Wno-maybe-uninitialized -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
+    add_kernels(avx512_vnni.cpp ${_avx2} -Wno-maybe-uninitialized -Wno-uninitialized -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
 elseif(NOT MSVC AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
     target_compile_definitions(fastplr_kernels PRIVATE FASTPLR_KERNELS_ARM)
     add_kernels(neon_dot.cpp -march=armv8.2-a+dotprod)

@@ -31,6 +31,11 @@ void LayerCapture::want(const std::vector<int>& layers) {
     }
 }
 
+bool LayerCapture::wants(const char* name) const {
+    return std::any_of(wanted_.begin(), wanted_.end(),
+                       [name](const Wanted& wanted) { return wanted.is_in(name); });
+}
+
 int LayerCapture::depth() const {
     int depth = 0;
     for (const Wanted& wanted : wanted_) {

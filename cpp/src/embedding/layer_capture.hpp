@@ -39,6 +39,9 @@ class LayerCapture {
 
     void want(const std::vector<int>& layers);
 
+    /// Whether a tensor of this name holds a wanted layer.
+    bool wants(const char* name) const;
+
     /// The deepest wanted layer as a number of blocks; one more than there are for the state after the output
     /// norm.
     int depth() const;

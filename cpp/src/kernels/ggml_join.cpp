@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "activation_layout.hpp"
 #include "fastplr/errors.hpp"
 #include "ggml-backend-impl.h"
 #include "ggml-cpu-impl.h"
@@ -29,35 +30,6 @@ constexpr int kMostPanels = 3;
 
 thread_local bool kernels_off = false;
 
-const WeightFormat* format_of_ggml(ggml_type type) {
-    switch (type) {
-        case GGML_TYPE_Q8_0:
-            return &format_of(WeightType::q8_0);
-        case GGML_TYPE_Q4_0:
-            return &format_of(WeightType::q4_0);
-        case GGML_TYPE_Q4_1:
-            return &format_of(WeightType::q4_1);
-        case GGML_TYPE_Q5_0:
-            return &format_of(WeightType::q5_0);
-        case GGML_TYPE_Q5_1:
-            return &format_of(WeightType::q5_1);
-        case GGML_TYPE_IQ4_NL:
-            return &format_of(WeightType::iq4_nl);
-        case GGML_TYPE_Q2_K:
-            return &format_of(WeightType::q2_k);
-        case GGML_TYPE_Q3_K:
-            return &format_of(WeightType::q3_k);
-        case GGML_TYPE_Q4_K:
-            return &format_of(WeightType::q4_k);
-        case GGML_TYPE_Q5_K:
-            return &format_of(WeightType::q5_k);
-        case GGML_TYPE_Q6_K:
-            return &format_of(WeightType::q6_k);
-        default:
-            return nullptr;
-    }
-}
-
 /// The format of a matrix that the kernels multiply, else null.
 const WeightFormat* covered(const ggml_tensor* weights) {
     const WeightFormat* format = format_of_ggml(weights->type);
@@ -68,59 +40,31 @@ const WeightFormat* covered(const ggml_tensor* weights) {
 
 std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-/// Where things lie in the work buffer of a product: the activations of all rows, then what each thread
-/// unpacks.
-class Workspace {
+/// What each thread unpacks, one thread behind another.
+class ThreadSpace {
   public:
-    Workspace(const WeightFormat& format, std::int64_t n_rows, std::int64_t n_inputs, int n_threads)
-        : format_(format),
-          n_inputs_(n_inputs),
-          n_units_(n_inputs / kUnit),
-          n_groups_(n_units_ * format.n_groups) {
-        const auto rows = static_cast<std::size_t>(n_rows);
-        const auto groups = static_cast<std::size_t>(n_groups_);
-        scales_ = aligned(rows * static_cast<std::size_t>(n_inputs));
-        offsets_ = scales_ + aligned(rows * static_cast<std::size_t>(n_units_) * sizeof(float));
-        sums_ = offsets_ + aligned(rows * groups * sizeof(std::int32_t));
-        threads_ = sums_ + (format.mins ? aligned(rows * groups * sizeof(float)) : 0);
+    ThreadSpace(const WeightFormat& format, std::int64_t n_inputs) : mins_(format.mins) {
+        const auto groups = static_cast<std::size_t>(n_inputs / kUnit * format.n_groups);
         panel_codes_ = aligned(static_cast<std::size_t>(n_inputs) * kPanel);
         panel_scales_ = aligned(groups * kPanel * sizeof(float));
         panel_ = panel_codes_ + panel_scales_ * (format.mins ? 2 : 1);
-        thread_ = panel_ * kMostPanels + kTailRows * kPanel * sizeof(float);
-        size_ = threads_ + thread_ * static_cast<std::size_t>(n_threads) + kAlignment;
+        size_ = panel_ * kMostPanels + kTailRows * kPanel * sizeof(float);
     }
 
-    std::size_t size() const { return size_; }
+    std::size_t size() const { return size_; }  ///< in bytes, of a thread
 
-    static std::uint8_t* begin(void* work) {
-        const auto address = reinterpret_cast<std::uintptr_t>(work);
-        return static_cast<std::uint8_t*>(work) + (aligned(address) - address);
-    }
-
-    Activations activations(std::uint8_t* base, std::int64_t row) const {
-        return {reinterpret_cast<std::int8_t*>(base) + row * n_inputs_,
-                reinterpret_cast<float*>(base + scales_) + row * n_units_,
-                reinterpret_cast<std::int32_t*>(base + offsets_) + row * n_groups_,
-                reinterpret_cast<float*>(base + sums_) + (format_.mins ? row * n_groups_ : 0)};
-    }
-
-    UnpackedPanel panel(std::uint8_t* base, int thread, int number) const {
-        std::uint8_t* at = base + threads_ + thread_ * static_cast<std::size_t>(thread) +
-                           panel_ * static_cast<std::size_t>(number);
+    UnpackedPanel panel(std::uint8_t* base, int number) const {
+        std::uint8_t* at = base + panel_ * static_cast<std::size_t>(number);
         auto* scales = reinterpret_cast<float*>(at + panel_codes_);
-        return {at, scales, format_.mins ? scales + panel_scales_ / sizeof(float) : nullptr};
+        return {at, scales, mins_ ? scales + panel_scales_ / sizeof(float) : nullptr};
     }
 
     /// [kTailRows][kPanel]
-    float* tail(std::uint8_t* base, int thread) const {
-        return reinterpret_cast<float*>(base + threads_ + thread_ * static_cast<std::size_t>(thread) +
-                                        panel_ * kMostPanels);
-    }
+    float* tail(std::uint8_t* base) const { return reinterpret_cast<float*>(base + panel_ * kMostPanels); }
 
   private:
-    const WeightFormat& format_;
-    std::int64_t n_inputs_, n_units_, n_groups_;
-    std::size_t scales_, offsets_, sums_, threads_, panel_codes_, panel_scales_, panel_, thread_, size_;
+    bool mins_;
+    std::size_t panel_codes_, panel_scales_, panel_, size_;
 };
 
 void prefetch(const std::uint8_t* bytes, std::size_t begin, std::size_t end) {
@@ -129,18 +73,31 @@ void prefetch(const std::uint8_t* bytes, std::size_t begin, std::size_t end) {
 }
 
 /// The outputs of a panel that has fewer than kPanel.
-void multiply_last_panel(const Variant& variant, const WeightFormat& format, const Workspace& space,
-                         std::uint8_t* base, int thread, std::int64_t n_rows, std::int64_t n_inputs,
+void multiply_last_panel(const Variant& variant, const WeightFormat& format, const ActivationLayout& layout,
+                         void* activations, float* tail, std::int64_t n_rows, std::int64_t n_inputs,
                          const UnpackedPanel& panel, std::int64_t n_outputs, float* out,
                          std::int64_t stride) {
-    float* tail = space.tail(base, thread);
     for (std::int64_t row = 0; row < n_rows; row += kTailRows) {
         const std::int64_t count = std::min(kTailRows, n_rows - row);
-        variant.multiply(format, space.activations(base, row), count, n_inputs, &panel, 1, tail, kPanel);
+        variant.multiply(format, layout.from_row(activations, row), count, n_inputs, &panel, 1, tail, kPanel);
         for (std::int64_t r = 0; r < count; ++r) {
             std::memcpy(out + (row + r) * stride, tail + r * kPanel,
                         static_cast<std::size_t>(n_outputs) * sizeof(float));
         }
+    }
+}
+
+/// Every thread its rows.
+void quantise_rows(const ggml_compute_params* params, const Variant& variant, const WeightFormat& format,
+                   const ggml_tensor* input, const ActivationLayout& layout, void* to) {
+    const std::int64_t n_rows = ggml_nrows(input);
+    for (std::int64_t row = params->ith; row < n_rows; row += params->nth) {
+        const std::int64_t i1 = row % input->ne[1], rest = row / input->ne[1];
+        const auto offset = static_cast<std::size_t>(i1) * input->nb[1] +
+                            static_cast<std::size_t>(rest % input->ne[2]) * input->nb[2] +
+                            static_cast<std::size_t>(rest / input->ne[2]) * input->nb[3];
+        const auto* values = reinterpret_cast<const float*>(static_cast<const char*>(input->data) + offset);
+        variant.quantise(format, values, input->ne[0], layout.from_row(to, row));
     }
 }
 
@@ -149,7 +106,10 @@ class Product : public ggml::cpu::tensor_traits {
     bool work_size(int n_threads, const ggml_tensor* op, std::size_t& size) override {
         const WeightFormat* format = covered(op->src[0]);
         if (op->op != GGML_OP_MUL_MAT || format == nullptr) return false;
-        size = Workspace(*format, ggml_nrows(op->src[1]), op->src[0]->ne[0], n_threads).size();
+        const std::int64_t n_inputs = op->src[0]->ne[0];
+        size = ThreadSpace(*format, n_inputs).size() * static_cast<std::size_t>(n_threads) + kAlignment;
+        if (!has_quantised_input(op))
+            size += ActivationLayout(*format, ggml_nrows(op->src[1]), n_inputs).size();
         return true;
     }
 
@@ -161,17 +121,15 @@ class Product : public ggml::cpu::tensor_traits {
         const WeightFormat& format = *found;
         const Variant& variant = *chosen_variant();
         const std::int64_t n_inputs = weights->ne[0], n_outputs = weights->ne[1], n_rows = ggml_nrows(input);
-        const Workspace space(format, n_rows, n_inputs, params->nth);
-        std::uint8_t* base = Workspace::begin(params->wdata);
-
-        for (std::int64_t row = params->ith; row < n_rows; row += params->nth) {
-            const std::int64_t i1 = row % input->ne[1], rest = row / input->ne[1];
-            const auto offset = static_cast<std::size_t>(i1) * input->nb[1] +
-                                static_cast<std::size_t>(rest % input->ne[2]) * input->nb[2] +
-                                static_cast<std::size_t>(rest / input->ne[2]) * input->nb[3];
-            const auto* values =
-                reinterpret_cast<const float*>(static_cast<const char*>(input->data) + offset);
-            variant.quantise(format, values, n_inputs, space.activations(base, row));
+        const ActivationLayout layout(format, n_rows, n_inputs);
+        const ThreadSpace space(format, n_inputs);
+        const auto address = reinterpret_cast<std::uintptr_t>(params->wdata);
+        std::uint8_t* base = static_cast<std::uint8_t*>(params->wdata) + (aligned(address) - address);
+        std::uint8_t* own = base + space.size() * static_cast<std::size_t>(params->ith);
+        void* activations = input->data;
+        if (!has_quantised_input(op)) {
+            activations = base + space.size() * static_cast<std::size_t>(params->nth);
+            quantise_rows(params, variant, format, input, layout, activations);
         }
         const std::int64_t n_panels = (n_outputs + kPanel - 1) / kPanel;
         const std::int64_t at_once =
@@ -190,9 +148,8 @@ class Product : public ggml::cpu::tensor_traits {
             const int count = static_cast<int>(std::min(at_once, n_panels - first));
             UnpackedPanel panels[kMostPanels];
             for (int p = 0; p < count; ++p) {
-                panels[p] = space.panel(base, params->ith, p);
-                variant.unpack(format,
-                               packed + static_cast<std::size_t>(first + p) * panel_bytes, n_inputs,
+                panels[p] = space.panel(own, p);
+                variant.unpack(format, packed + static_cast<std::size_t>(first + p) * panel_bytes, n_inputs,
                                panels[p]);
             }
             // What this thread most likely unpacks next is fetched while these panels are multiplied.
@@ -201,10 +158,10 @@ class Product : public ggml::cpu::tensor_traits {
                      static_cast<std::size_t>(std::min(next + at_once, n_panels)) * panel_bytes);
             const std::int64_t n_left = n_outputs - first * kPanel;
             const int n_whole = static_cast<int>(std::min<std::int64_t>(count, n_left / kPanel));
-            variant.multiply(format, space.activations(base, 0), n_rows, n_inputs, panels, n_whole,
+            variant.multiply(format, layout.from_row(activations, 0), n_rows, n_inputs, panels, n_whole,
                              out + first * kPanel, stride);
             if (n_whole < count) {
-                multiply_last_panel(variant, format, space, base, params->ith, n_rows, n_inputs,
+                multiply_last_panel(variant, format, layout, activations, space.tail(own), n_rows, n_inputs,
                                     panels[n_whole], n_left - n_whole * kPanel,
                                     out + (first + n_whole) * kPanel, stride);
             }
@@ -294,6 +251,35 @@ const Variant* choose_variant() {
 }
 
 }  // namespace
+
+const WeightFormat* format_of_ggml(ggml_type type) {
+    switch (type) {
+        case GGML_TYPE_Q8_0:
+            return &format_of(WeightType::q8_0);
+        case GGML_TYPE_Q4_0:
+            return &format_of(WeightType::q4_0);
+        case GGML_TYPE_Q4_1:
+            return &format_of(WeightType::q4_1);
+        case GGML_TYPE_Q5_0:
+            return &format_of(WeightType::q5_0);
+        case GGML_TYPE_Q5_1:
+            return &format_of(WeightType::q5_1);
+        case GGML_TYPE_IQ4_NL:
+            return &format_of(WeightType::iq4_nl);
+        case GGML_TYPE_Q2_K:
+            return &format_of(WeightType::q2_k);
+        case GGML_TYPE_Q3_K:
+            return &format_of(WeightType::q3_k);
+        case GGML_TYPE_Q4_K:
+            return &format_of(WeightType::q4_k);
+        case GGML_TYPE_Q5_K:
+            return &format_of(WeightType::q5_k);
+        case GGML_TYPE_Q6_K:
+            return &format_of(WeightType::q6_k);
+        default:
+            return nullptr;
+    }
+}
 
 const Variant* chosen_variant() {
     static const Variant* const chosen = choose_variant();

@@ -3,11 +3,12 @@
 // twice as many hand-overs between threads; see docs/kernels.md.)
 #pragma once
 
-struct ggml_tensor;
+#include "ggml.h"
 
 namespace fastplr::kernels {
 
 struct Variant;
+struct WeightFormat;
 
 /// Registers the buffer type; models that are loaded from then on use it. Safe to call often.
 void join_ggml();
@@ -16,6 +17,9 @@ void join_ggml();
 /// has none but the reference. `FASTPLR_KERNELS` may also name a variant ("avx2", "reference"). Throws
 /// InputError for another word, or a variant that this processor cannot run.
 const Variant* chosen_variant();
+
+/// The format of a type of ggml; null where the kernels do not multiply by it.
+const WeightFormat* format_of_ggml(ggml_type type);
 
 /// Whether the kernels multiply by this matrix of a loaded model.
 bool computes(const ggml_tensor* weights);

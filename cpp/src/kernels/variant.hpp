@@ -51,6 +51,24 @@ struct AttentionTile {
     float* space;                 // AttentionSpace::size floats, to work in; at a multiple of 64 bytes
 };
 
+/// x + bias + second; the latter two may be null.
+struct RowInput {
+    const float* x;
+    const float* second;
+    const float* bias;
+};
+
+/// (x - mean) / sqrt(mean of its squares + eps) * weight + shift, the mean 0 where not `centred` (RMS norm).
+struct NormParameters {
+    bool centred;
+    float eps;
+    const float* weight;  // or null: 1
+    const float* shift;   // or null: 0
+};
+
+/// silu: x / (1 + e^-x). gelu: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+enum class ActivationKind { silu, gelu };
+
 struct Variant {
     const char* name;
     /// Panels that are multiplied together at the most.
@@ -72,6 +90,13 @@ struct Variant {
                      std::int64_t stride);
 
     void (*attend)(const AttentionTile& tile);
+
+    /// A row of `n` values, a multiple of 16; `out` may be x.
+    void (*norm)(const NormParameters& by, const RowInput& in, int n, float* out);
+
+    /// The function of a row of `n` values, a multiple of 16, times `factor` unless that is null; `out` may be
+    /// one of the inputs.
+    void (*activate)(ActivationKind kind, const RowInput& in, const float* factor, int n, float* out);
 };
 
 const Variant& reference_variant();

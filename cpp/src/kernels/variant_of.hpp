@@ -2,13 +2,15 @@
 #pragma once
 
 #include "attention.hpp"
+#include "rows.hpp"
 
 namespace fastplr::kernels {
 namespace {
 
 template <typename V>
 constexpr Variant variant_of(const char* name) {
-    return {name, V::kPanels, quantise<V>, unpack_panel<V>, multiply<V>, attend<V>};
+    return {name, V::kPanels, quantise<V>, unpack_panel<V>, multiply<V>, attend<V>,
+            norm<V>, activate<V>};
 }
 
 }  // namespace
