@@ -12,6 +12,8 @@
 namespace fastplr::kernels {
 namespace {
 
+constexpr std::uint32_t kMinusInfinity = 0xff800000U;
+
 /// Value `i` of a row of halves or floats.
 template <typename V>
 typename V::Floats load_values(const char* row, bool halves, int i) {
@@ -69,10 +71,12 @@ void gather_keys(const AttentionTile& tile, const std::int32_t* columns, int cou
     }
 }
 
-/// The mask of these keys for each token, [n_tokens][kKeyBlock], up to whole vectors.
+/// The mask of these keys for each token, [n_tokens][kKeyBlock], up to whole vectors; and for each token how
+/// many of them, from the first on, hold all that it sees.
 template <typename V>
-void gather_mask(const AttentionTile& tile, const std::int32_t* columns, int count, float* mask) {
-    const float masked = bits_of<float>(0xff800000U);  // minus infinity
+void gather_mask(const AttentionTile& tile, const std::int32_t* columns, int count, float* mask,
+                 std::int32_t* n_seen) {
+    const float masked = bits_of<float>(kMinusInfinity);
     for (int t = 0; t < tile.n_tokens; ++t, mask += kKeyBlock) {
         const std::uint16_t* row = tile.mask == nullptr ? nullptr : mask_row(tile, t);
         int j = 0;
@@ -87,40 +91,49 @@ void gather_mask(const AttentionTile& tile, const std::int32_t* columns, int cou
             }
         }
         for (; j % V::kWidth != 0; ++j) mask[j] = masked;
+        n_seen[t] = count;
+        while (n_seen[t] > 0 && mask[n_seen[t] - 1] == masked) --n_seen[t];
     }
 }
 
-/// Scores of a row to e^(score - most), `most` being the largest so far; the sum of these is added to `sum`.
-/// What was added before is to be multiplied by what is returned.
+/// Scores of a row, scaled and masked; the largest of them and `most`.
 template <typename V>
-float exponentials(float* scores, const float* mask, int n_columns, float scale, float slope, float& most,
-                   float& sum) {
+float mask_scores(float* scores, const float* mask, int n_columns, float scale, float slope, float most) {
     using Floats = typename V::Floats;
     const Floats by = V::set(scale), slopes = V::set(slope);
     Floats largest = V::set(most);
     for (int c = 0; c < n_columns; ++c) {
-        const Floats score = V::fma(V::load(scores + c * V::kWidth), by,
-                                    V::load(mask + c * V::kWidth) * slopes);
+        const Floats score =
+            V::fma(V::load(scores + c * V::kWidth), by, V::load(mask + c * V::kWidth) * slopes);
         V::store(score, scores + c * V::kWidth);
         largest = V::max(largest, score);
     }
-    const float before = most;
-    most = V::largest(largest);
-    if (most == bits_of<float>(0xff800000U)) {  // nothing is seen
-        for (int c = 0; c < n_columns; ++c) V::store(V::zero(), scores + c * V::kWidth);
-        return 1.0F;
-    }
-    const Floats shift = V::set(most);
-    Floats total = V::zero();
+    return V::largest(largest);
+}
+
+/// Scores of a row to e^(score - most); their sum.
+template <typename V>
+float exponentials(float* scores, int n_columns, float most) {
+    // Where nothing is seen, minus infinity is taken off itself: any number makes zeros of it.
+    const auto shift = V::set(most == bits_of<float>(kMinusInfinity) ? 0.0F : most);
+    auto total = V::zero();
     for (int c = 0; c < n_columns; ++c) {
-        const Floats weight = exp<V>(V::load(scores + c * V::kWidth) - shift);
+        const auto weight = exp<V>(V::load(scores + c * V::kWidth) - shift);
         V::store(weight, scores + c * V::kWidth);
         total = total + weight;
     }
+    return V::total(total);
+}
+
+/// Before a row has a larger `most`: what was added up so far, with the new one.
+template <typename V>
+void rescale(float* out, int size, float& sum, float before, float most) {
+    if (before == most || sum == 0.0F) return;
     float factor[V::kWidth];
-    V::store(exp<V>(V::set(before) - shift), factor);
-    sum = sum * factor[0] + V::total(total);
-    return factor[0];
+    V::store(exp<V>(V::set(before - most)), factor);
+    sum *= factor[0];
+    for (int k = 0; k < size; k += V::kWidth)
+        V::store(V::load(out + k) * V::set(factor[0]), out + k);
 }
 
 template <typename V>
@@ -138,6 +151,7 @@ void attend(const AttentionTile& tile) {
     const auto queries = reinterpret_cast<const float**>(scores + space.pointers);
     const float** const weights = queries + space.rows;
     auto* const columns = reinterpret_cast<std::int32_t*>(scores + space.columns);
+    auto* const n_seen = reinterpret_cast<std::int32_t*>(scores + space.n_seen);
     auto* const seen = reinterpret_cast<std::uint16_t*>(scores + space.seen);
 
     for (int r = 0; r < space.rows; ++r) {  // rows that fill up the last tile repeat the last one
@@ -148,7 +162,7 @@ void attend(const AttentionTile& tile) {
                                                     static_cast<std::size_t>(row / tile.n_tokens) *
                                                         tile.query_head_stride);
         weights[r] = scores + r * kKeyBlock;
-        most[r] = bits_of<float>(0xff800000U);
+        most[r] = bits_of<float>(kMinusInfinity);
         sums[r] = 0.0F;
     }
     for (int i = 0; i < space.rows * tile.value_size; i += V::kWidth) V::store(V::zero(), out + i);
@@ -156,23 +170,33 @@ void attend(const AttentionTile& tile) {
     const int n_keys = seen_keys(tile, seen, columns);
     for (int first = 0; first < n_keys; first += kKeyBlock) {
         const int count = n_keys - first < kKeyBlock ? n_keys - first : kKeyBlock;
-        const int n_columns = (count + V::kWidth - 1) / V::kWidth;
         gather_keys<V>(tile, columns + first, count, keys, values);
-        gather_mask<V>(tile, columns + first, count, mask);
-        multiply_floats<V, false>(queries, space.rows, tile.key_size, keys, kKeyBlock, n_columns, scores,
-                                  kKeyBlock);
-        for (int r = 0; r < n_rows; ++r) {
-            const float slope = tile.slopes == nullptr ? 1.0F : tile.slopes[r / tile.n_tokens];
-            const float factor =
-                exponentials<V>(scores + r * kKeyBlock, mask + r % tile.n_tokens * kKeyBlock, n_columns,
-                                tile.scale, slope, most[r], sums[r]);
-            if (first == 0 || factor == 1.0F) continue;
-            float* row = out + r * tile.value_size;
-            for (int k = 0; k < tile.value_size; k += V::kWidth)
-                V::store(V::load(row + k) * V::set(factor), row + k);
+        gather_mask<V>(tile, columns + first, count, mask, n_seen);
+        for (int begin = 0; begin < space.rows; begin += V::kFloatRows) {
+            // Rows that are multiplied together: with a causal mask the first tokens see fewer keys.
+            int seen_here = 0;
+            for (int r = begin; r < begin + V::kFloatRows; ++r) {
+                const int row_seen = n_seen[(r < n_rows ? r : n_rows - 1) % tile.n_tokens];
+                seen_here = row_seen > seen_here ? row_seen : seen_here;
+            }
+            const int n_columns = (seen_here + V::kWidth - 1) / V::kWidth;
+            multiply_floats<V, false>(queries + begin, V::kFloatRows, tile.key_size, keys, kKeyBlock, n_columns,
+                                      scores + begin * kKeyBlock, kKeyBlock);
+            const int end = begin + V::kFloatRows < n_rows ? begin + V::kFloatRows : n_rows;
+            for (int r = begin; r < end; ++r) {
+                const float slope = tile.slopes == nullptr ? 1.0F : tile.slopes[r / tile.n_tokens];
+                const float before = most[r];
+                most[r] = mask_scores<V>(scores + r * kKeyBlock, mask + r % tile.n_tokens * kKeyBlock,
+                                         n_columns, tile.scale, slope, before);
+                rescale<V>(out + r * tile.value_size, tile.value_size, sums[r], before, most[r]);
+            }
+            for (int r = begin; r < end; ++r) {
+                sums[r] += exponentials<V>(scores + r * kKeyBlock, n_columns, most[r]);
+            }
+            multiply_floats<V, true>(weights + begin, V::kFloatRows, seen_here, values, tile.value_size,
+                                     tile.value_size / V::kWidth, out + begin * tile.value_size,
+                                     tile.value_size);
         }
-        multiply_floats<V, true>(weights, space.rows, count, values, tile.value_size,
-                                 tile.value_size / V::kWidth, out, tile.value_size);
     }
     for (int r = 0; r < n_rows; ++r) {
         auto* to = reinterpret_cast<float*>(

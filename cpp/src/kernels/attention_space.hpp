@@ -18,7 +18,8 @@ struct AttentionSpace {
           most(mask + n_tokens * kKeyBlock),
           sums(most + rows),
           pointers(aligned(sums + rows)),
-          columns(pointers + 2 * rows * kPointerFloats),
+          n_seen(pointers + 2 * rows * kPointerFloats),
+          columns(n_seen + n_tokens),
           seen(columns + n_keys),
           size(aligned(seen + n_keys / 2 + 1)) {}
 
@@ -26,7 +27,7 @@ struct AttentionSpace {
     static constexpr int aligned(int at) { return (at + 15) / 16 * 16; }
 
     int rows;
-    int keys, values, out, mask, most, sums, pointers, columns, seen, size;  // in floats; scores are at 0
+    int keys, values, out, mask, most, sums, pointers, n_seen, columns, seen, size;  // in floats; scores are at 0
 };
 
 }  // namespace

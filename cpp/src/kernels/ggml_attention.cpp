@@ -59,17 +59,17 @@ struct Shape {
 
     SeenRange seen(int token) const {
         if (mask == nullptr) return {0, n_keys};
-        constexpr std::uint64_t kFourMasked = 0x0001000100010001U * kMasked;
+        constexpr int kMany = 64;
         const std::uint16_t* row = mask_row(token);
-        const auto four_masked = [&](int at) {
-            std::uint64_t four;
-            std::memcpy(&four, row + at, sizeof four);
-            return four == kFourMasked;
+        const auto many_masked = [&](int at) {
+            unsigned others = 0;
+            for (int i = at; i < at + kMany; ++i) others |= static_cast<unsigned>(row[i] ^ kMasked);
+            return others == 0;
         };
         int first = 0, end = n_keys;
-        while (first + 4 <= end && four_masked(first)) first += 4;
+        while (first + kMany <= end && many_masked(first)) first += kMany;
         while (first < end && row[first] == kMasked) ++first;
-        while (first + 4 <= end && four_masked(end - 4)) end -= 4;
+        while (first + kMany <= end && many_masked(end - kMany)) end -= kMany;
         while (end > first && row[end - 1] == kMasked) --end;
         return {first, end};
     }

@@ -12,7 +12,7 @@ namespace {
 // Parameters of the operation, from behind; ggml uses the first ones.
 constexpr int kFunction = 14, kQuantised = 13, kEps = 12;
 // Its sources; the operation's own are the first two.
-constexpr int kX = 2, kSecond = 3, kBias = 4, kWeight = 5, kShift = 6;
+constexpr int kX = 2, kSecond = 3, kBias = 4, kWeight = 5, kShift = 6, kSum = 7;
 
 const float* row_of(const ggml_tensor* tensor, std::int64_t row) {
     if (tensor == nullptr) return nullptr;
@@ -53,7 +53,12 @@ class RowOperation : public ggml::cpu::tensor_traits {
     }
 
     static void compute_row(const Variant& variant, const RowPlan& plan, std::int64_t row, int n, float* out) {
-        const RowInput in = {row_of(plan.x, row), row_of(plan.second, row), row_of(plan.bias, 0)};
+        RowInput in = {row_of(plan.x, row), row_of(plan.second, row), row_of(plan.bias, 0)};
+        if (plan.sum != nullptr) {
+            float* sum = static_cast<float*>(plan.sum->data) + row * n;
+            variant.add(in, n, sum);
+            in = {sum, nullptr, nullptr};
+        }
         switch (plan.function) {
             case RowPlan::Function::rms_norm:
             case RowPlan::Function::layer_norm:
@@ -82,6 +87,7 @@ void RowPlan::keep_in(ggml_tensor* op) const {
     op->src[kBias] = bias;
     op->src[kWeight] = weight;
     op->src[kShift] = shift;
+    op->src[kSum] = sum;
 }
 
 RowPlan RowPlan::of(const ggml_tensor* op) {
@@ -94,6 +100,7 @@ RowPlan RowPlan::of(const ggml_tensor* op) {
     plan.bias = op->src[kBias];
     plan.weight = op->src[kWeight];
     plan.shift = op->src[kShift];
+    plan.sum = op->src[kSum];
     return plan;
 }
 

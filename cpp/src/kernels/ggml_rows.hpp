@@ -23,6 +23,7 @@ struct RowPlan {
     ggml_tensor* bias = nullptr;    ///< added to every row; or null
     ggml_tensor* weight = nullptr;  ///< of a norm, a row; of an activation function the other factor, of x's shape
     ggml_tensor* shift = nullptr;   ///< of a norm, a row; or null
+    ggml_tensor* sum = nullptr;     ///< where x + bias + second is to be kept, for others; or null
     float eps = 0.0F;
     std::optional<WeightType> quantised;  ///< the weights that the result is for; else it is float32
 

@@ -15,7 +15,8 @@
 namespace fastplr::kernels {
 namespace {
 
-/// The last parameter of an operation, which ggml leaves 0, says what the kernels make of it.
+/// The last parameter says what the kernels make of an operation. Those that are taken over leave it 0 (others
+/// do not: rotary embeddings have a number there).
 constexpr int kMark = GGML_MAX_OP_PARAMS / sizeof(std::int32_t) - 1;
 
 enum class Mark : std::int32_t { none = 0, attention = 0x46504c01, rows, quantised_input };
@@ -40,6 +41,7 @@ class Planner {
         : graph_(graph), n_nodes_(n_nodes), is_read_(is_read) {
         for (int i = 0; i < n_nodes; ++i) {
             ggml_tensor* node = ggml_graph_node(graph, i);
+            positions_[node] = i;
             for (ggml_tensor* source : node->src) {
                 if (source != nullptr) users_[source].push_back(node);
             }
@@ -81,9 +83,13 @@ class Planner {
         return (tensor->flags & GGML_TENSOR_FLAG_OUTPUT) != 0 || is_read_(tensor);
     }
 
-    /// What a function is taken of: sums that only it uses are added up within it.
-    void find_input(ggml_tensor* tensor, RowPlan& plan) {
-        while (tensor->op == GGML_OP_ADD && only_user(tensor) != nullptr && is_rows(tensor)) {
+    /// What a function is taken of: sums are added up within it.
+    void find_input(const ggml_tensor* function, const ggml_tensor* last, RowPlan& plan) {
+        ggml_tensor* tensor = function->src[0];
+        while (tensor->op == GGML_OP_ADD && is_rows(tensor) && !is_output(tensor)) {
+            // A sum that others use later on (that of a residual stream) is kept for them.
+            const bool kept = only_user(tensor) == nullptr;
+            if (kept && (plan.x != nullptr || !used_later(tensor, function, last))) break;
             ggml_tensor *left = tensor->src[0], *right = tensor->src[1];
             if (!is_rows(left) || !ggml_are_same_shape(left, tensor)) break;
             if (plan.bias == nullptr && is_row_of(right, tensor) && !ggml_are_same_shape(right, left)) {
@@ -94,9 +100,18 @@ class Planner {
                 break;
             }
             skipped_.push_back(tensor);
-            tensor = left;
+            if (kept) plan.sum = tensor;
+            plan.x = tensor = left;
         }
         plan.x = tensor;
+    }
+
+    /// Whether all other users of a sum stand behind `last`, which computes it, and so find it computed.
+    bool used_later(const ggml_tensor* sum, const ggml_tensor* function, const ggml_tensor* last) const {
+        const std::vector<ggml_tensor*>& users = users_.at(sum);
+        return std::all_of(users.begin(), users.end(), [&](const ggml_tensor* user) {
+            return user == function || positions_.at(user) > positions_.at(last);
+        });
     }
 
     /// The other factor of a product with `tensor`, or the other part of a sum, where it is one row.
@@ -122,7 +137,7 @@ class Planner {
             if (plan.shift != nullptr) advance(last, user);
         }
         if (last == node) return;  // a norm alone: ggml's may not use the sources of others
-        find_input(node->src[0], plan);
+        find_input(node, last, plan);
         finish(last, plan);
     }
 
@@ -140,7 +155,7 @@ class Planner {
         RowPlan plan;
         plan.function =
             function == GGML_UNARY_OP_GELU ? RowPlan::Function::gelu : RowPlan::Function::silu;
-        find_input(node->src[0], plan);
+        find_input(node, node, plan);
         finish(node, plan);
     }
 
@@ -192,6 +207,7 @@ class Planner {
     int n_nodes_;
     const std::function<bool(const ggml_tensor*)>& is_read_;
     std::unordered_map<const ggml_tensor*, std::vector<ggml_tensor*>> users_;
+    std::unordered_map<const ggml_tensor*, int> positions_;
     std::vector<ggml_tensor*> skipped_;  ///< by the operation that is planned
 };
 
@@ -202,11 +218,14 @@ void take_over(ggml_cgraph* graph, int n_nodes, const std::function<bool(const g
 }
 
 ggml::cpu::tensor_traits* traits_of_marked(const ggml_tensor* op) {
-    switch (mark_of(op)) {
-        case Mark::attention:
-            return attention_traits();
-        case Mark::rows:
-            return row_traits();
+    switch (op->op) {
+        case GGML_OP_FLASH_ATTN_EXT:
+            return mark_of(op) == Mark::attention ? attention_traits() : nullptr;
+        case GGML_OP_ADD:
+        case GGML_OP_MUL:
+        case GGML_OP_UNARY:
+        case GGML_OP_GLU:
+            return mark_of(op) == Mark::rows ? row_traits() : nullptr;
         default:
             return nullptr;
     }

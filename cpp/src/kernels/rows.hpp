@@ -15,6 +15,11 @@ typename V::Floats load_sum(const RowInput& in, int i) {
 }
 
 template <typename V>
+void add(const RowInput& in, int n, float* out) {
+    for (int i = 0; i < n; i += V::kWidth) V::store(load_sum<V>(in, i), out + i);
+}
+
+template <typename V>
 void norm(const NormParameters& by, const RowInput& in, int n, float* out) {
     using Floats = typename V::Floats;
     constexpr int kSums = 4;  // side by side: a sum waits for itself

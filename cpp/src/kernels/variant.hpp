@@ -91,6 +91,9 @@ struct Variant {
 
     void (*attend)(const AttentionTile& tile);
 
+    /// A row of `n` values, a multiple of 16; `out` may be x or second.
+    void (*add)(const RowInput& in, int n, float* out);
+
     /// A row of `n` values, a multiple of 16; `out` may be x.
     void (*norm)(const NormParameters& by, const RowInput& in, int n, float* out);
 
