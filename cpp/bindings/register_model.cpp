@@ -10,11 +10,12 @@ using fastplr::Model;
 void register_model(py::module_& m) {
     py::class_<Model, std::shared_ptr<Model>>(m, "Model", "A language model loaded from a GGUF file.")
         .def(py::init([](const std::string& path, int n_gpu_layers, int max_layer, bool kernels,
-                         const py::object& on_progress) {
+                         bool floats_in_8_bits, const py::object& on_progress) {
                  fastplr::ModelOptions options;
                  options.max_layer = max_layer;
                  options.n_gpu_layers = n_gpu_layers;
                  options.kernels = kernels;
+                 options.floats_in_8_bits = floats_in_8_bits;
                  options.on_progress = [&](double fraction) {
                      const py::gil_scoped_acquire gil;
                      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -26,7 +27,7 @@ void register_model(py::module_& m) {
              }),
              py::arg("path"), py::kw_only(), py::arg("n_gpu_layers") = 0,
              py::arg("max_layer") = fastplr::kAllLayers, py::arg("kernels") = true,
-             py::arg("on_progress") = py::none())
+             py::arg("floats_in_8_bits") = false, py::arg("on_progress") = py::none())
         .def_property_readonly("n_layers", &Model::n_layers)
         .def_property_readonly("max_layer", &Model::max_layer)
         .def_property_readonly("n_bytes_loaded", &Model::n_bytes_loaded)

@@ -18,6 +18,7 @@ class Model:
         n_gpu_layers: int = 0,
         max_layer: int = -1,
         kernels: bool = True,
+        floats_in_8_bits: bool = False,
         on_progress: Callable[[float], object] | None = None,
     ) -> None: ...
     @property

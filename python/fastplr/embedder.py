@@ -13,7 +13,7 @@ from sklearn.utils import Tags
 
 from fastplr import _core, model_store
 from fastplr.embedding_run import EmbeddingRun
-from fastplr.engine import get_engine, note_if_not_shared
+from fastplr.engine import Kernels, get_engine, note_if_not_shared
 from fastplr.errors import InputError, TruncationWarning
 from fastplr.feature_cache import feature_cache
 from fastplr.feature_keys import FeatureKeys
@@ -65,8 +65,10 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_threads: Threads of computation, 1 to 512. Default: the cores that this process may use. More threads than
             cores are honoured but slow: they take turns, and each takes memory for its own batch.
         n_gpu_layers: Layers on an accelerator, where fastplr was built with one; negative means all.
-        kernels: Whether fastplr's own kernels multiply by quantised weights, where the processor and the types of the
-            file allow it; ``FASTPLR_KERNELS=off`` in the environment says no for the whole process.
+        kernels: Whether fastplr's own kernels compute, where the processor and the types of the file allow it: True,
+            False, or ``"8bit"``, which also rounds weights in F32, F16 and BF16 to 8 bits (as Q8_0) when they are
+            loaded: several times as fast, a quarter or half of the memory, and slightly other features
+            (docs/kernels.md). ``FASTPLR_KERNELS=off`` in the environment says no for the whole process.
         cache: Where to keep features on disk, so that no later run computes them again and a killed one goes on where
             it was: True for the folder of the user (``fastplr cache info`` names it), the path of another folder, or
             None for nowhere. Texts are not kept, but whoever reads their features learns something of them. A folder
@@ -95,7 +97,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_batch: int | None = None,
         n_threads: int | None = None,
         n_gpu_layers: int = 0,
-        kernels: bool = True,
+        kernels: Kernels = True,
         cache: bool | str | os.PathLike[str] | None = None,
         progress: bool | None = None,
     ) -> None:
@@ -134,10 +136,12 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             "kernels": self._kernels(),
         }
 
-    def _kernels(self) -> bool:
-        if not isinstance(self.kernels, bool | np.bool_):
-            raise InputError(f"kernels is {self.kernels!r}: expected True or False")
-        return bool(self.kernels) and _core.kernels_name() != ""
+    def _kernels(self) -> Kernels:
+        if not isinstance(self.kernels, bool | np.bool_) and self.kernels != "8bit":
+            raise InputError(f"kernels is {self.kernels!r}: expected True, False or '8bit'")
+        if not self.kernels or _core.kernels_name() == "":
+            return False
+        return "8bit" if self.kernels == "8bit" else True
 
     def _gpu_layers(self) -> int:
         number = self._setting("n_gpu_layers", 0, -INT32_MAX, INT32_MAX)

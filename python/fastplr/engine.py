@@ -9,14 +9,17 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakSet
 
 from fastplr import _core
 from fastplr.errors import ModelError, ModelMemoryError
 from fastplr.model_store import ResolvedModel
 
-__all__ = ["clear_engines", "file_stamp", "get_engine", "note_if_not_shared", "release_others"]
+__all__ = ["Kernels", "clear_engines", "file_stamp", "get_engine", "note_if_not_shared", "release_others"]
+
+#: What fastplr's own kernels compute: what they can, nothing, or matrices of floats too, rounded to 8 bits.
+Kernels = bool | Literal["8bit"]
 
 #: Models kept loaded at once; the least recently used goes first. Two let a comparison of two models alternate.
 MAX_MODELS = 2
@@ -69,7 +72,7 @@ def get_engine(
     n_batch: int,
     n_threads: int,
     n_gpu_layers: int,
-    kernels: bool,
+    kernels: Kernels,
     max_layer: int,
 ) -> _core.Embedder:
     """The engine of this model with these settings, loaded on first use and again where a deeper layer is wanted.
@@ -86,7 +89,7 @@ def get_engine(
         n_batch: Tokens computed at once.
         n_threads: Threads of computation.
         n_gpu_layers: Layers on an accelerator.
-        kernels: Whether fastplr's own kernels compute, where they can.
+        kernels: As Embedder's.
         max_layer: The deepest layer that will be asked for; -1 for the state after the output norm.
 
     Raises:
@@ -125,18 +128,23 @@ def get_engine(
         return engine
 
 
-def _load(path: str, *, n_gpu_layers: int, kernels: bool, max_layer: int, wanted: int) -> _core.Model:
+def _load(path: str, *, n_gpu_layers: int, kernels: Kernels, max_layer: int, wanted: int) -> _core.Model:
     """The model up to `max_layer`; up to `wanted` where memory is short, even if that takes the place of models that
     are only kept in case they are asked for again.
     """
+    settings: dict[str, Any] = {
+        "n_gpu_layers": n_gpu_layers,
+        "kernels": kernels is not False,
+        "floats_in_8_bits": kernels == "8bit",
+    }
     for depth in dict.fromkeys([max_layer, wanted]):
         try:
-            return _core.Model(path, n_gpu_layers=n_gpu_layers, kernels=kernels, max_layer=depth)
+            return _core.Model(path, max_layer=depth, **settings)
         except ModelMemoryError:
             if depth == wanted and not _models:
                 raise
     clear_engines()
-    return _core.Model(path, n_gpu_layers=n_gpu_layers, kernels=kernels, max_layer=wanted)
+    return _core.Model(path, max_layer=wanted, **settings)
 
 
 def _reaches(model: _core.Model, layer: int) -> bool:

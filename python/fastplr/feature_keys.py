@@ -6,13 +6,14 @@ import json
 from hashlib import blake2b
 
 from fastplr import _core
+from fastplr.engine import Kernels
 from fastplr.model_store import ResolvedModel
 
 __all__ = ["FEATURES_VERSION", "KEY_BYTES", "FeatureKeys"]
 
 #: Raised when the engine's numbers for a text change by more than the text's company in a batch moves them (another
 #: definition of a pooling, a fault mended): what an older engine computed is then not found any more.
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 
 KEY_BYTES = 32
 
@@ -31,11 +32,11 @@ class FeatureKeys:
         n_ctx: Longest input in tokens; 0 means the model's own limit. What happens to longer texts is no part of the
             key: that a text was cut is kept with its features.
         accelerated: Whether layers are computed by an accelerator.
-        kernels: Whether fastplr's own kernels computed, which quantise activations a little differently.
+        kernels: As Embedder's: the kernels quantise activations a little differently, and weights with "8bit".
     """
 
     def __init__(
-        self, resolved: ResolvedModel, *, prefix: str, suffix: str, n_ctx: int, accelerated: bool, kernels: bool
+        self, resolved: ResolvedModel, *, prefix: str, suffix: str, n_ctx: int, accelerated: bool, kernels: Kernels
     ) -> None:
         setting = {
             "features_version": FEATURES_VERSION,

@@ -79,7 +79,9 @@ void check_agreement(const char* variable) {
     CHECK(by_libllama.ready());
     if (!by_libllama.ready()) return;
 
-    const auto model = fastplr::Model::load(path);
+    fastplr::ModelOptions of_ggml;
+    of_ggml.kernels = false;  // libllama computes with ggml
+    const auto model = fastplr::Model::load(path, of_ggml);
     fastplr::EmbedderOptions options;
     options.n_threads = 1;
     fastplr::Embedder embedder(model, options);

@@ -21,8 +21,10 @@ TEXTS = ["a", "the film was good", "not a good book at all, but " * 9, "??", "th
 needs_kernels = pytest.mark.skipif(not _core.kernels_name(), reason="no kernels for this processor")
 
 
-def features(path: Path, *, kernels: bool, n_threads: int = 2, **settings: object) -> np.ndarray:
-    model = _core.Model(str(path), kernels=kernels)
+def features(
+    path: Path, *, kernels: bool, floats_in_8_bits: bool = False, n_threads: int = 2, **settings: object
+) -> np.ndarray:
+    model = _core.Model(str(path), kernels=kernels, floats_in_8_bits=floats_in_8_bits)
     engine = _core.Embedder(model, n_threads=n_threads, **settings)
     return native_embed(engine, TEXTS, [1, 2], ["mean", "last"], prefix="")[0]
 
@@ -55,6 +57,31 @@ def test_features_are_those_of_ggml(quantised: Path) -> None:
     found, expected = features(quantised, kernels=True), features(quantised, kernels=False)
     assert not np.array_equal(found, expected)
     assert_near(found, expected, 2e-3)
+
+
+@needs_kernels
+@pytest.mark.parametrize("tensor_type", ["F32", "F16", "BF16"])
+def test_floats_in_8_bits_are_those_of_a_q8_0_file(tmp_path: Path, tensor_type: str) -> None:
+    tiny = write_tiny_llama(tmp_path / "f32.gguf", n_embd=256, n_ff=512, n_head=4, n_head_kv=1, n_layer=2)
+    path, rounded = tmp_path / f"{tensor_type}.gguf", tmp_path / "q8_0.gguf"
+    _core.quantize_file(str(tiny.path), str(path), tensor_type, 1)
+    _core.quantize_file(str(path), str(rounded), "Q8_0", 1)
+    found = features(path, kernels=True, floats_in_8_bits=True)
+    # The table of embeddings is not multiplied by: it keeps its floats.
+    assert_near(found, features(rounded, kernels=True), 2e-3)
+    assert not np.array_equal(found, features(path, kernels=True))
+    model = _core.Model(str(path), floats_in_8_bits=True)
+    assert not model.types_left_to_ggml
+    assert _core.Model(str(path)).types_left_to_ggml
+
+
+@needs_kernels
+def test_kernels_without_packed_weights_change_rounding_only(tmp_path: Path) -> None:
+    """Attention, norms and activation functions are the kernels' whatever the weights."""
+    tiny = write_tiny_llama(tmp_path / "f32.gguf", n_embd=256, n_ff=512, n_head=4, n_head_kv=1, n_layer=2)
+    found, expected = features(tiny.path, kernels=True), features(tiny.path, kernels=False)
+    assert not np.array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 @needs_kernels
@@ -123,5 +150,5 @@ def test_an_embedder_may_leave_its_products_to_ggml(quantised: Path, tmp_path: P
 
 
 def test_a_setting_that_is_no_bool(tiny_llama: TinyModel) -> None:
-    with pytest.raises(InputError, match="kernels is 'yes': expected True or False"):
+    with pytest.raises(InputError, match="kernels is 'yes': expected True, False or '8bit'"):
         Embedder(tiny_llama.path, kernels="yes").embed(["a"])  # type: ignore[arg-type]

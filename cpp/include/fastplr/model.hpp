@@ -26,6 +26,10 @@ struct ModelOptions {
     /// allow that (`FASTPLR_KERNELS=off` in the environment says no for the whole process). ggml computes the
     /// rest.
     bool kernels = true;
+    /// With kernels: matrices of F32, F16 and BF16 are rounded to 8 bits, one scale for 32 inputs (as Q8_0),
+    /// when they are loaded: a quarter or half of the memory, several times the speed, and slightly other
+    /// features (docs/kernels.md).
+    bool floats_in_8_bits = false;
     /// Called with the loaded fraction in [0, 1]; may throw to cancel. May be empty.
     std::function<void(double fraction)> on_progress;
 };

@@ -47,7 +47,8 @@ inline int seen_keys(const AttentionTile& tile, std::uint16_t* seen, std::int32_
     return count;
 }
 
-/// Some keys, and zeros up to whole vectors: keys to [key_size][kKeyBlock], values to [kKeyBlock][value_size].
+/// Some keys, and zeros up to whole vectors: keys to [key_size][kKeyBlock], values to
+/// [kKeyBlock][value_size].
 template <typename V>
 void gather_keys(const AttentionTile& tile, const std::int32_t* columns, int count, float* keys,
                  float* values) {
@@ -132,8 +133,7 @@ void rescale(float* out, int size, float& sum, float before, float most) {
     float factor[V::kWidth];
     V::store(exp<V>(V::set(before - most)), factor);
     sum *= factor[0];
-    for (int k = 0; k < size; k += V::kWidth)
-        V::store(V::load(out + k) * V::set(factor[0]), out + k);
+    for (int k = 0; k < size; k += V::kWidth) V::store(V::load(out + k) * V::set(factor[0]), out + k);
 }
 
 template <typename V>
@@ -156,11 +156,9 @@ void attend(const AttentionTile& tile) {
 
     for (int r = 0; r < space.rows; ++r) {  // rows that fill up the last tile repeat the last one
         const int row = r < n_rows ? r : n_rows - 1;
-        queries[r] = reinterpret_cast<const float*>(tile.queries +
-                                                    static_cast<std::size_t>(row % tile.n_tokens) *
-                                                        tile.query_token_stride +
-                                                    static_cast<std::size_t>(row / tile.n_tokens) *
-                                                        tile.query_head_stride);
+        queries[r] = reinterpret_cast<const float*>(
+            tile.queries + static_cast<std::size_t>(row % tile.n_tokens) * tile.query_token_stride +
+            static_cast<std::size_t>(row / tile.n_tokens) * tile.query_head_stride);
         weights[r] = scores + r * kKeyBlock;
         most[r] = bits_of<float>(kMinusInfinity);
         sums[r] = 0.0F;
@@ -180,8 +178,8 @@ void attend(const AttentionTile& tile) {
                 seen_here = row_seen > seen_here ? row_seen : seen_here;
             }
             const int n_columns = (seen_here + V::kWidth - 1) / V::kWidth;
-            multiply_floats<V, false>(queries + begin, V::kFloatRows, tile.key_size, keys, kKeyBlock, n_columns,
-                                      scores + begin * kKeyBlock, kKeyBlock);
+            multiply_floats<V, false>(queries + begin, V::kFloatRows, tile.key_size, keys, kKeyBlock,
+                                      n_columns, scores + begin * kKeyBlock, kKeyBlock);
             const int end = begin + V::kFloatRows < n_rows ? begin + V::kFloatRows : n_rows;
             for (int r = begin; r < end; ++r) {
                 const float slope = tile.slopes == nullptr ? 1.0F : tile.slopes[r / tile.n_tokens];

@@ -27,7 +27,8 @@ struct AttentionSpace {
     static constexpr int aligned(int at) { return (at + 15) / 16 * 16; }
 
     int rows;
-    int keys, values, out, mask, most, sums, pointers, n_seen, columns, seen, size;  // in floats; scores are at 0
+    int keys, values, out, mask, most, sums, pointers, n_seen, columns, seen,
+        size;  // in floats; scores are at 0
 };
 
 }  // namespace

@@ -40,8 +40,8 @@ struct Vectors256 {
         return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves)));
     }
     static Floats times_power_of_two(Floats a, Floats power) {
-        return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a),
-                                                    _mm256_slli_epi32(_mm256_castps_si256(power), 23)));
+        return _mm256_castsi256_ps(
+            _mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_castps_si256(power), 23)));
     }
     static Floats zero_where_below(Floats x, Floats limit, Floats a) {
         return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_NLT_UQ), a);

@@ -31,8 +31,8 @@ struct Avx512Vnni {
         return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
     }
     static Floats times_power_of_two(Floats a, Floats power) {
-        return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a),
-                                                    _mm512_slli_epi32(_mm512_castps_si512(power), 23)));
+        return _mm512_castsi512_ps(
+            _mm512_add_epi32(_mm512_castps_si512(a), _mm512_slli_epi32(_mm512_castps_si512(power), 23)));
     }
     static Floats zero_where_below(Floats x, Floats limit, Floats a) {
         return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), a);
@@ -42,8 +42,7 @@ struct Avx512Vnni {
         return _mm512_permutex2var_ps(a, order, b);
     }
     static Floats interleave_high(Floats a, Floats b) {
-        const __m512i order =
-            _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        const __m512i order = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
         return _mm512_permutex2var_ps(a, order, b);
     }
 

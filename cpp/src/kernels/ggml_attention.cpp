@@ -30,8 +30,8 @@ struct SeenRange {
     std::int32_t first, end;
 };
 
-/// An attention, and where things lie in its work buffer: the ranges of all tokens, then what each thread works
-/// in.
+/// An attention, and where things lie in its work buffer: the ranges of all tokens, then what each thread
+/// works in.
 struct Shape {
     explicit Shape(const ggml_tensor* op)
         : queries(op->src[0]), keys(op->src[1]), values(op->src[2]), mask(op->src[3]) {
@@ -43,9 +43,8 @@ struct Shape {
         ranges_bytes = (static_cast<std::size_t>(n_tokens) * sizeof(SeenRange) + 63) / 64 * 64;
         const AttentionSpace space(tile_tokens * n_shared, static_cast<int>(keys->ne[0]),
                                    static_cast<int>(values->ne[0]), tile_tokens, n_keys);
-        thread_bytes =
-            static_cast<std::size_t>(space.size) * sizeof(float) +
-            (static_cast<std::size_t>(n_shared) * sizeof(float) + 63) / 64 * 64;  // and the slopes
+        thread_bytes = static_cast<std::size_t>(space.size) * sizeof(float) +
+                       (static_cast<std::size_t>(n_shared) * sizeof(float) + 63) / 64 * 64;  // and the slopes
     }
 
     std::size_t size(int n_threads) const {
@@ -79,7 +78,8 @@ struct Shape {
     std::size_t ranges_bytes, thread_bytes;
 };
 
-/// The tiles one after another: neighbouring tokens that see one another's last key, which those of one text do.
+/// The tiles one after another: neighbouring tokens that see one another's last key, which those of one text
+/// do.
 class Tiles {
   public:
     Tiles(const Shape& shape, const SeenRange* ranges) : shape_(shape), ranges_(ranges) { find_end(); }

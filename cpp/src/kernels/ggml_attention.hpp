@@ -6,8 +6,8 @@
 
 namespace fastplr::kernels {
 
-/// Whether the kernels compute this attention: one stream, keys and values in float16 or float32 of sizes that
-/// are multiples of 16, no sinks, no cap on scores.
+/// Whether the kernels compute this attention: one stream, keys and values in float16 or float32 of sizes
+/// that are multiples of 16, no sinks, no cap on scores.
 bool covers_attention(const ggml_tensor* op);
 
 ggml::cpu::tensor_traits* attention_traits();

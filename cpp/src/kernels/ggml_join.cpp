@@ -13,6 +13,7 @@
 #include "ggml-cpu-impl.h"
 #include "ggml-cpu.h"
 #include "ggml-cpu/traits.h"
+#include "ggml-quants.h"
 #include "ggml.h"
 #include "graph_plan.hpp"
 #include "packed_weights.hpp"
@@ -28,7 +29,12 @@ constexpr std::int64_t kTailRows = 64;
 /// Panels that any variant multiplies together.
 constexpr int kMostPanels = 3;
 
-thread_local bool kernels_off = false;
+/// While nothing is loaded everything: what lies in our buffers was chosen when it was loaded.
+thread_local Matrices loaded_for = Matrices::floats_too;
+
+bool is_float(ggml_type type) {
+    return type == GGML_TYPE_F32 || type == GGML_TYPE_F16 || type == GGML_TYPE_BF16;
+}
 
 /// The format of a matrix that the kernels multiply, else null.
 const WeightFormat* covered(const ggml_tensor* weights) {
@@ -176,10 +182,11 @@ class ExtraBufferType : public ggml::cpu::extra_buffer_type {
   public:
     bool supports_op(ggml_backend_dev_t, const ggml_tensor* op) override {
         // Asked at loading too, to choose a place for a matrix.
-        if (kernels_off || op->op != GGML_OP_MUL_MAT || covered(op->src[0]) == nullptr) return false;
         const ggml_tensor* weights = op->src[0];
         const ggml_tensor* input = op->src[1];
-        if (!computes(weights)) return false;
+        if (op->op != GGML_OP_MUL_MAT || covered(weights) == nullptr || !computes(weights)) return false;
+        if (loaded_for == Matrices::none || (is_float(weights->type) && loaded_for != Matrices::floats_too))
+            return false;
         if (input->buffer != nullptr && !ggml_backend_buft_is_host(input->buffer->buft)) return false;
         return input->type == GGML_TYPE_F32 && op->type == GGML_TYPE_F32;
     }
@@ -191,6 +198,33 @@ class ExtraBufferType : public ggml::cpu::extra_buffer_type {
     }
 };
 
+/// Rounds a matrix of floats to the blocks of Q8_0, panel by panel.
+void pack_floats(const WeightFormat& format, const ggml_tensor* tensor, const char* data,
+                 std::uint8_t* panels) {
+    const std::size_t value_bytes = ggml_type_size(tensor->type);
+    const auto to_float = ggml_get_type_traits(tensor->type)->to_float;  // null for float32
+    const auto n_inputs = static_cast<std::size_t>(tensor->ne[0]);
+    const auto n_outputs = static_cast<std::size_t>(tensor->ne[1]);
+    for (std::size_t first = 0; first < n_outputs; first += kPanel) {
+        const std::size_t n_lanes = std::min<std::size_t>(kPanel, n_outputs - first);
+        for (std::size_t at = 0; at < n_inputs; at += kUnit, panels += format.block_bytes()) {
+            block_q8_0 blocks[kPanel];
+            for (std::size_t lane = 0; lane < n_lanes; ++lane) {
+                const char* from = data + ((first + lane) * n_inputs + at) * value_bytes;
+                float values[kUnit];
+                if (to_float != nullptr) {
+                    to_float(from, values, kUnit);
+                } else {
+                    std::memcpy(values, from, sizeof values);
+                }
+                quantize_row_q8_0_ref(values, blocks + lane, kUnit);
+            }
+            pack(format, reinterpret_cast<const std::uint8_t*>(blocks), static_cast<std::int64_t>(n_lanes),
+                 kUnit, panels);
+        }
+    }
+}
+
 ggml_status init_tensor(ggml_backend_buffer_t, ggml_tensor*) { return GGML_STATUS_SUCCESS; }
 
 void set_tensor(ggml_backend_buffer_t, ggml_tensor* tensor, const void* data, std::size_t offset,
@@ -198,8 +232,12 @@ void set_tensor(ggml_backend_buffer_t, ggml_tensor* tensor, const void* data, st
     GGML_ASSERT(offset == 0 && size == ggml_nbytes(tensor));
     const WeightFormat* format = covered(tensor);
     GGML_ASSERT(format != nullptr);
-    pack(*format, static_cast<const std::uint8_t*>(data), tensor->ne[1], tensor->ne[0],
-         static_cast<std::uint8_t*>(tensor->data));
+    auto* panels = static_cast<std::uint8_t*>(tensor->data);
+    if (is_float(tensor->type)) {
+        pack_floats(*format, tensor, static_cast<const char*>(data), panels);
+    } else {
+        pack(*format, static_cast<const std::uint8_t*>(data), tensor->ne[1], tensor->ne[0], panels);
+    }
 }
 
 ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, std::size_t size) {
@@ -255,6 +293,9 @@ const Variant* choose_variant() {
 const WeightFormat* format_of_ggml(ggml_type type) {
     switch (type) {
         case GGML_TYPE_Q8_0:
+        case GGML_TYPE_F32:
+        case GGML_TYPE_F16:
+        case GGML_TYPE_BF16:
             return &format_of(WeightType::q8_0);
         case GGML_TYPE_Q4_0:
             return &format_of(WeightType::q4_0);
@@ -303,8 +344,10 @@ bool computes(const ggml_tensor* weights) {
     return weights->buffer != nullptr && weights->buffer->buft == buffer_type();
 }
 
-KernelsOff::KernelsOff(bool off) : before_(kernels_off) { kernels_off = off || chosen_variant() == nullptr; }
+LoadFor::LoadFor(Matrices matrices) : before_(loaded_for) {
+    loaded_for = chosen_variant() == nullptr ? Matrices::none : matrices;
+}
 
-KernelsOff::~KernelsOff() { kernels_off = before_; }
+LoadFor::~LoadFor() { loaded_for = before_; }
 
 }  // namespace fastplr::kernels

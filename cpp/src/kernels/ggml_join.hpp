@@ -18,22 +18,27 @@ void join_ggml();
 /// InputError for another word, or a variant that this processor cannot run.
 const Variant* chosen_variant();
 
-/// The format of a type of ggml; null where the kernels do not multiply by it.
+/// The format that matrices of a type of ggml are packed in, Q8_0 for floats; null where the kernels do not
+/// multiply by it.
 const WeightFormat* format_of_ggml(ggml_type type);
 
 /// Whether the kernels multiply by this matrix of a loaded model.
 bool computes(const ggml_tensor* weights);
 
-/// While it lives, models that this thread loads do not use the kernels.
-class KernelsOff {
+/// Which matrices of a model the kernels take: none, the quantised ones, or those of floats too, which are
+/// then rounded to 8 bits (as Q8_0).
+enum class Matrices { none, quantised, floats_too };
+
+/// While it lives, models that this thread loads use the kernels for these matrices.
+class LoadFor {
   public:
-    explicit KernelsOff(bool off);
-    ~KernelsOff();
-    KernelsOff(const KernelsOff&) = delete;
-    KernelsOff& operator=(const KernelsOff&) = delete;
+    explicit LoadFor(Matrices matrices);
+    ~LoadFor();
+    LoadFor(const LoadFor&) = delete;
+    LoadFor& operator=(const LoadFor&) = delete;
 
   private:
-    bool before_;
+    Matrices before_;
 };
 
 }  // namespace fastplr::kernels

@@ -52,7 +52,8 @@ class RowOperation : public ggml::cpu::tensor_traits {
         return (static_cast<std::size_t>(op->ne[0]) * sizeof(float) + 63) / 64 * 64;
     }
 
-    static void compute_row(const Variant& variant, const RowPlan& plan, std::int64_t row, int n, float* out) {
+    static void compute_row(const Variant& variant, const RowPlan& plan, std::int64_t row, int n,
+                            float* out) {
         RowInput in = {row_of(plan.x, row), row_of(plan.second, row), row_of(plan.bias, 0)};
         if (plan.sum != nullptr) {
             float* sum = static_cast<float*>(plan.sum->data) + row * n;
@@ -93,7 +94,8 @@ void RowPlan::keep_in(ggml_tensor* op) const {
 RowPlan RowPlan::of(const ggml_tensor* op) {
     RowPlan plan;
     plan.function = static_cast<Function>(op->op_params[kFunction]);
-    if (op->op_params[kQuantised] != 0) plan.quantised = static_cast<WeightType>(op->op_params[kQuantised] - 1);
+    if (op->op_params[kQuantised] != 0)
+        plan.quantised = static_cast<WeightType>(op->op_params[kQuantised] - 1);
     std::memcpy(&plan.eps, op->op_params + kEps, sizeof plan.eps);
     plan.x = op->src[kX];
     plan.second = op->src[kSecond];

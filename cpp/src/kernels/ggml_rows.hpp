@@ -1,6 +1,6 @@
-// Norms and activation functions by the kernels, for ggml's CPU backend: what llama.cpp's graphs have as chains
-// of operations, computed row by row in the last of them, and where only products of packed weights use the
-// result, quantised for these at once.
+// Norms and activation functions by the kernels, for ggml's CPU backend: what llama.cpp's graphs have as
+// chains of operations, computed row by row in the last of them, and where only products of packed weights
+// use the result, quantised for these at once.
 #pragma once
 
 #include <optional>
@@ -21,9 +21,10 @@ struct RowPlan {
     ggml_tensor* x = nullptr;
     ggml_tensor* second = nullptr;  ///< added to x, of its shape; or null
     ggml_tensor* bias = nullptr;    ///< added to every row; or null
-    ggml_tensor* weight = nullptr;  ///< of a norm, a row; of an activation function the other factor, of x's shape
-    ggml_tensor* shift = nullptr;   ///< of a norm, a row; or null
-    ggml_tensor* sum = nullptr;     ///< where x + bias + second is to be kept, for others; or null
+    ggml_tensor* weight =
+        nullptr;  ///< of a norm, a row; of an activation function the other factor, of x's shape
+    ggml_tensor* shift = nullptr;  ///< of a norm, a row; or null
+    ggml_tensor* sum = nullptr;    ///< where x + bias + second is to be kept, for others; or null
     float eps = 0.0F;
     std::optional<WeightType> quantised;  ///< the weights that the result is for; else it is float32
 

@@ -15,8 +15,8 @@
 namespace fastplr::kernels {
 namespace {
 
-/// The last parameter says what the kernels make of an operation. Those that are taken over leave it 0 (others
-/// do not: rotary embeddings have a number there).
+/// The last parameter says what the kernels make of an operation. Those that are taken over leave it 0
+/// (others do not: rotary embeddings have a number there).
 constexpr int kMark = GGML_MAX_OP_PARAMS / sizeof(std::int32_t) - 1;
 
 enum class Mark : std::int32_t { none = 0, attention = 0x46504c01, rows, quantised_input };
@@ -86,7 +86,8 @@ class Planner {
     /// What a function is taken of: sums are added up within it.
     void find_input(const ggml_tensor* function, const ggml_tensor* last, RowPlan& plan) {
         ggml_tensor* tensor = function->src[0];
-        while (tensor->op == GGML_OP_ADD && is_rows(tensor) && !is_output(tensor)) {
+        while (tensor->op == GGML_OP_ADD && mark_of(tensor) == Mark::none && is_rows(tensor) &&
+               !is_output(tensor)) {
             // A sum that others use later on (that of a residual stream) is kept for them.
             const bool kept = only_user(tensor) == nullptr;
             if (kept && (plan.x != nullptr || !used_later(tensor, function, last))) break;
@@ -114,17 +115,19 @@ class Planner {
         });
     }
 
-    /// The other factor of a product with `tensor`, or the other part of a sum, where it is one row.
+    /// The other factor of a product with `tensor`, or the other part of a sum, where it is one row of the model
+    /// (in a batch of one token the residual stream is one row too).
     static ggml_tensor* other_row(const ggml_tensor* op, const ggml_tensor* tensor) {
         ggml_tensor* other = op->src[0] == tensor ? op->src[1] : op->src[0];
-        return other != tensor && is_row_of(other, tensor) ? other : nullptr;
+        return other->op == GGML_OP_NONE && is_row_of(other, tensor) ? other : nullptr;
     }
 
     void plan_norm(ggml_tensor* node) {
         if (!is_rows(node) || !is_rows(node->src[0])) return;
         skipped_.clear();
         RowPlan plan;
-        plan.function = node->op == GGML_OP_NORM ? RowPlan::Function::layer_norm : RowPlan::Function::rms_norm;
+        plan.function =
+            node->op == GGML_OP_NORM ? RowPlan::Function::layer_norm : RowPlan::Function::rms_norm;
         std::memcpy(&plan.eps, node->op_params, sizeof plan.eps);
         ggml_tensor* last = node;
         ggml_tensor* user = only_user(last);
@@ -153,8 +156,7 @@ class Planner {
         if (!is_rows(node) || !is_rows(node->src[0])) return;
         skipped_.clear();
         RowPlan plan;
-        plan.function =
-            function == GGML_UNARY_OP_GELU ? RowPlan::Function::gelu : RowPlan::Function::silu;
+        plan.function = function == GGML_UNARY_OP_GELU ? RowPlan::Function::gelu : RowPlan::Function::silu;
         find_input(node, node, plan);
         finish(node, plan);
     }

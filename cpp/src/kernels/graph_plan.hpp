@@ -8,8 +8,8 @@
 
 namespace fastplr::kernels {
 
-/// Marks in a graph that is computed on the CPU alone, before its memory is planned, what the kernels compute:
-/// attention; norms with their weights and what is added before; activation functions.
+/// Marks in a graph that is computed on the CPU alone, before its memory is planned, what the kernels
+/// compute: attention; norms with their weights and what is added before; activation functions.
 /// \param n_nodes nodes of it that are computed, from the first on.
 /// \param is_read whether somebody else reads this tensor when it was computed.
 void take_over(ggml_cgraph* graph, int n_nodes, const std::function<bool(const ggml_tensor*)>& is_read);

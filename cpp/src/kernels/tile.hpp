@@ -29,8 +29,8 @@ To bits_of(const From& from) {
 /// Units that are quantised at a time.
 constexpr int kUnitsAtOnce = 64;
 
-/// The scale of a unit whose largest magnitude has the bits `largest`, and what its values are multiplied with
-/// to make codes of them: 0 where the unit is zero or not finite.
+/// The scale of a unit whose largest magnitude has the bits `largest`, and what its values are multiplied
+/// with to make codes of them: 0 where the unit is zero or not finite.
 inline void scale_of(std::uint32_t largest, float& scale, float& inverse) {
     constexpr std::uint32_t kInfinity = 0x7f800000U;
     constexpr std::uint32_t kHuge = 0x7f000000U;
@@ -247,7 +247,8 @@ void multiply_tile(const Activations& rows, std::int64_t n_inputs, const Unpacke
             const auto scale = V::load(scales[c / kVectors] + lanes);
             const auto min = kMins ? V::load(mins[c / kVectors] + lanes) : V::zero();
             for (int r = 0; r < kRows; ++r) {
-                const auto product = V::times(V::less_magic(sums[r][c].total(rows.offsets[r * n_groups + group])), scale);
+                const auto product =
+                    V::times(V::less_magic(sums[r][c].total(rows.offsets[r * n_groups + group])), scale);
                 total[r][c] =
                     V::add_product(product, rows.scales[(r * n_groups + group) / kGroups], total[r][c]);
                 if (kMins) total[r][c] = V::add_product(min, rows.sums[r * n_groups + group], total[r][c]);

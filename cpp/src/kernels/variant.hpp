@@ -8,11 +8,11 @@ namespace fastplr::kernels {
 /// Activations of some rows, quantised to 8 bits, one scale for the 32 inputs of a unit:
 /// x = scale * code with |code| <= 127.
 struct Activations {
-    std::int8_t* codes;  // [n_rows][n_inputs]
-    float* scales;       // [n_rows][n_units]
+    std::int8_t* codes;     // [n_rows][n_inputs]
+    float* scales;          // [n_rows][n_units]
     std::int32_t* offsets;  // [n_rows][n_groups]: minus the zero of the weights times the sum of a group's
                             // codes, plus the bits of kMagic (tile.hpp)
-    float* sums;  // [n_rows][n_groups]: scale times that sum; for weights with mins only
+    float* sums;            // [n_rows][n_groups]: scale times that sum; for weights with mins only
 };
 
 /// Weights of one panel in bytes, for as many inputs as are multiplied.
@@ -32,23 +32,23 @@ constexpr std::uint16_t kMasked = 0xFC00;
 /// Attention of some neighbouring tokens over the keys and values of one head, for all heads of queries that
 /// share it: out = softmax(scale * queries keys^T + slope * mask) values. Strides are in bytes.
 struct AttentionTile {
-    int n_tokens, n_heads;        // of queries
-    int key_size, value_size;     // multiples of 16
-    int first_key, end_key;       // no token sees a key outside
-    const char* queries;          // float32
+    int n_tokens, n_heads;     // of queries
+    int key_size, value_size;  // multiples of 16
+    int first_key, end_key;    // no token sees a key outside
+    const char* queries;       // float32
     std::size_t query_token_stride, query_head_stride;
-    const char* keys;             // float16 if `halves`, else float32
+    const char* keys;  // float16 if `halves`, else float32
     std::size_t key_stride;
-    const char* values;           // as keys
+    const char* values;  // as keys
     std::size_t value_stride;
     bool halves;
-    const char* mask;             // float16, a row for each token, a value for each key; null: all are seen
+    const char* mask;  // float16, a row for each token, a value for each key; null: all are seen
     std::size_t mask_stride;
-    const float* slopes;          // [n_heads], or null: 1
+    const float* slopes;  // [n_heads], or null: 1
     float scale;
-    char* out;                    // float32; zeros for a token that sees no key
+    char* out;  // float32; zeros for a token that sees no key
     std::size_t out_token_stride, out_head_stride;
-    float* space;                 // AttentionSpace::size floats, to work in; at a multiple of 64 bytes
+    float* space;  // AttentionSpace::size floats, to work in; at a multiple of 64 bytes
 };
 
 /// x + bias + second; the latter two may be null.
@@ -97,8 +97,8 @@ struct Variant {
     /// A row of `n` values, a multiple of 16; `out` may be x.
     void (*norm)(const NormParameters& by, const RowInput& in, int n, float* out);
 
-    /// The function of a row of `n` values, a multiple of 16, times `factor` unless that is null; `out` may be
-    /// one of the inputs.
+    /// The function of a row of `n` values, a multiple of 16, times `factor` unless that is null; `out` may
+    /// be one of the inputs.
     void (*activate)(ActivationKind kind, const RowInput& in, const float* factor, int n, float* out);
 };
 

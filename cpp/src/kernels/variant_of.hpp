@@ -9,8 +9,8 @@ namespace {
 
 template <typename V>
 constexpr Variant variant_of(const char* name) {
-    return {name, V::kPanels, quantise<V>, unpack_panel<V>, multiply<V>, attend<V>,
-            add<V>, norm<V>, activate<V>};
+    return {name,      V::kPanels, quantise<V>, unpack_panel<V>, multiply<V>,
+            attend<V>, add<V>,     norm<V>,     activate<V>};
 }
 
 }  // namespace

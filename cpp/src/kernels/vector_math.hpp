@@ -12,8 +12,8 @@ namespace {
 /// Below, e^x is 0 here.
 constexpr float kLeastExponent = -87.0F;
 
-/// e^x for x <= 88, to about one unit in the last place; 0 below kLeastExponent, NaN for NaN. The polynomial is
-/// that of the Cephes library (expf.c).
+/// e^x for x <= 88, to about one unit in the last place; 0 below kLeastExponent, NaN for NaN. The polynomial
+/// is that of the Cephes library (expf.c).
 template <typename V>
 typename V::Floats exp(typename V::Floats x) {
     using Floats = typename V::Floats;

@@ -89,7 +89,9 @@ std::unique_ptr<Model::Native> Model::load_native(const std::string& path, const
     }
 
     if (kernels::chosen_variant() != nullptr) kernels::join_ggml();
-    const kernels::KernelsOff kernels_off(!options.kernels);
+    const kernels::LoadFor load_for(!options.kernels           ? kernels::Matrices::none
+                                    : options.floats_in_8_bits ? kernels::Matrices::floats_too
+                                                               : kernels::Matrices::quantised);
     native->kernels = options.kernels && kernels::chosen_variant() != nullptr && !native->accelerated;
     const NativeGuard guard;
     LoadProgress progress{options.on_progress, nullptr};

@@ -21,7 +21,8 @@ struct Model::Native {
     int n_layers = 0;
     int max_layer = kAllLayers;
     bool accelerated = false;
-    bool kernels = false;  ///< its graphs are computed by the kernels where they can; never with an accelerator
+    bool kernels =
+        false;  ///< its graphs are computed by the kernels where they can; never with an accelerator
     bool encoder = false;
     /// Nothing follows the last block: it normalises within, as BERT does.
     bool ends_with_block = false;
