@@ -30,11 +30,25 @@ FORM = "instruction"
 KINDS: list[tuple[str, re.Pattern[str]]] = [
     (
         "attention",
-        re.compile(r"flash_attn|soft_?max|rope|sincosf|vec_(dot|mad)_f16|kq_mask|set_input_kq|simd_gemm|vec_scale"),
+        re.compile(
+            r"flash_attn|soft_?max|rope|sincosf|vec_(dot|mad)_f16|kq_mask|set_input_kq|simd_gemm|vec_scale"
+            r"|kernels::(attend|multiply_floats|gather_(keys|mask)|mask_scores|exponentials|rescale|Attention|Tiles|Rope|turn)"
+        ),
+    ),
+    (
+        "norms and activation functions",
+        re.compile(
+            r"rms_norm|compute_forward_norm|vec_cvar|silu|swiglu|gelu|unary|forward_(add|mul)(_|$)"
+            r"|kernels::(norm|activate|add\b|RowOperation)"
+        ),
     ),
     (
         "matrix products",
-        re.compile(r"gemm|gemv|mul_mat|sgemm|tinyblas|vec_dot|quantize_(row|mat)|from_float|repack::", re.IGNORECASE),
+        re.compile(
+            r"gemm|gemv|mul_mat|sgemm|tinyblas|vec_dot|quantize_(row|mat)|from_float|repack::"
+            r"|kernels::(multiply|unpack|quantise|Product)",
+            re.IGNORECASE,
+        ),
     ),
     (
         "waiting for the other thread",
@@ -115,7 +129,11 @@ def sort_by_kind(report: str) -> list[tuple[str, float, list[str]]]:
         if len(fields) < 3 or not fields[0].endswith("%"):
             continue
         share = float(fields[0].removesuffix("%")) / 100
-        library, where, name = fields[1], fields[2][:3], fields[2][3:].partition("(")[0].strip()
+        library, where, name = (
+            fields[1],
+            fields[2][:3],
+            fields[2][3:].replace("(anonymous namespace)::", "").partition("(")[0].strip(),
+        )
         in_kernel = where == "[k]"
         if "_core" in library and name.startswith("0x"):
             nameless += share

@@ -202,6 +202,41 @@ TEST_CASE("norms") {
     }
 }
 
+TEST_CASE("pairs are turned by their angles") {
+    std::mt19937 generator(5);
+    for (const int n : {32, 64, 96, 128}) {
+        const auto size = static_cast<std::size_t>(n);
+        const std::vector<float> x = random_values(size, generator),
+                                 angles = random_values(size / 2, generator, 9.0F);
+        for (const bool halves : {false, true}) {
+            std::vector<float> cosines(size), sines(size);
+            std::vector<double> expected(size);
+            for (std::size_t i = 0; i < size / 2; ++i) {
+                const double c = std::cos(static_cast<double>(angles[i])),
+                             s = std::sin(static_cast<double>(angles[i]));
+                const std::size_t first = halves ? i : 2 * i, second = halves ? i + size / 2 : 2 * i + 1;
+                expected[first] = static_cast<double>(x[first]) * c - static_cast<double>(x[second]) * s;
+                expected[second] = static_cast<double>(x[first]) * s + static_cast<double>(x[second]) * c;
+                if (halves) {
+                    cosines[i] = static_cast<float>(c);
+                    sines[i] = static_cast<float>(s);
+                } else {
+                    cosines[first] = cosines[second] = static_cast<float>(c);
+                    sines[first] = static_cast<float>(-s);
+                    sines[second] = static_cast<float>(s);
+                }
+            }
+            for_each_variant([&](const Variant& variant) {
+                std::vector<float> out = x;  // in place
+                variant.turn(out.data(), cosines.data(), sines.data(), n, halves, out.data());
+                for (std::size_t i = 0; i < size; ++i)
+                    CHECK_NEAR(static_cast<double>(out[i]), expected[i],
+                               1e-6 * (1.0 + std::abs(expected[i])));
+            });
+        }
+    }
+}
+
 TEST_CASE("activation functions, from far below to far above") {
     std::vector<float> x = {0.0F,  -0.0F,  1e-30F, -1e-30F, 1.0F, -1.0F, 5.0F,  -5.0F,
                             20.0F, -20.0F, 87.5F,  -87.5F,  1e4F, -1e4F, 3e38F, -3e38F};

@@ -107,6 +107,7 @@ void check_model(const char* variable) {
 }  // namespace
 
 TEST_CASE("a decoder") { check_model("FASTPLR_TEST_MODEL"); }
+TEST_CASE("a decoder whose weights are packed for the kernels") { check_model("FASTPLR_TEST_MODEL_Q4_0"); }
 TEST_CASE("an encoder") { check_model("FASTPLR_TEST_MODEL_BERT"); }
 
 TEST_CASE("a classifier file") {

@@ -41,6 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
     written = {end: write_tiny_llama(folder / f"tiny{end}.gguf", **kind) for end, kind in decoders.items()}
     written["_BERT"] = write_tiny_bert(folder / "tiny_BERT.gguf")
+    written["_Q4_0"] = write_tiny_llama(folder / "tiny_Q4_0.gguf", tensor_type="Q4_0")
     every = folder / "every_architecture"
     every.mkdir()
     for architecture in ARCHITECTURES:

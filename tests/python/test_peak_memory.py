@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fastplr import _core
 from tiny_models import TinyModel, write_tiny_llama
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
@@ -107,3 +108,24 @@ assert (out[:, 0, 0, 0] != 0).all()
 """
     # Pages of the file count while the system keeps them in memory; and there is each text, its hash and its place.
     assert growth_by_text(program, tiny_llama.path, tmp_path / "features") < ROW + ROW / 4
+
+
+@pytest.fixture(scope="module")
+def wide_q8_0(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four blocks of 9.4 million weights each, in 8 bits."""
+    folder = tmp_path_factory.mktemp("wide")
+    source = write_tiny_llama(folder / "f32.gguf", n_embd=768, n_ff=3072, n_head=12, n_layer=4)
+    path = folder / "q8_0.gguf"
+    _core.quantize_file(str(source.path), str(path), "Q8_0", 2)
+    source.path.unlink()
+    return path
+
+
+@pytest.mark.skipif(not _core.kernels_name(), reason="no kernels for this processor")
+@pytest.mark.parametrize("max_layer", [3, 4])
+def test_packed_weights_are_the_only_copy(tiny_llama: TinyModel, wide_q8_0: Path, max_layer: int) -> None:
+    """Those above the cut are neither read nor packed, and nothing is held twice."""
+    program = "model = _core.Model(sys.argv[1], max_layer=int(sys.argv[2]))"
+    without_weights = measured(program, tiny_llama.path, 1)["resident"]
+    loaded = _core.Model(str(wide_q8_0), max_layer=max_layer).n_bytes_loaded
+    assert measured(program, wide_q8_0, max_layer)["resident"] - without_weights < 1.15 * loaded

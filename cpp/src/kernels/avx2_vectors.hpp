@@ -46,6 +46,7 @@ struct Vectors256 {
     static Floats zero_where_below(Floats x, Floats limit, Floats a) {
         return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_NLT_UQ), a);
     }
+    static Floats swap_neighbours(Floats a) { return _mm256_permute_ps(a, 0xb1); }
     static Floats interleave_low(Floats a, Floats b) {
         return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
     }

@@ -37,6 +37,7 @@ struct Avx512Vnni {
     static Floats zero_where_below(Floats x, Floats limit, Floats a) {
         return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), a);
     }
+    static Floats swap_neighbours(Floats a) { return _mm512_permute_ps(a, 0xb1); }
     static Floats interleave_low(Floats a, Floats b) {
         const __m512i order = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
         return _mm512_permutex2var_ps(a, order, b);

@@ -9,8 +9,8 @@
 namespace fastplr::kernels {
 namespace {
 
-// Parameters of the operation, from behind; ggml uses the first ones.
-constexpr int kFunction = 14, kQuantised = 13, kEps = 12;
+// Parameters of the operation, before the mark (graph_plan.cpp); ggml uses the first ones.
+constexpr int kFunction = 13, kQuantised = 12, kEps = 11;
 // Its sources; the operation's own are the first two.
 constexpr int kX = 2, kSecond = 3, kBias = 4, kWeight = 5, kShift = 6, kSum = 7;
 

@@ -10,16 +10,17 @@
 #include "ggml-impl.h"
 #include "ggml_attention.hpp"
 #include "ggml_join.hpp"
+#include "ggml_rope.hpp"
 #include "ggml_rows.hpp"
 
 namespace fastplr::kernels {
 namespace {
 
-/// The last parameter says what the kernels make of an operation. Those that are taken over leave it 0
-/// (others do not: rotary embeddings have a number there).
-constexpr int kMark = GGML_MAX_OP_PARAMS / sizeof(std::int32_t) - 1;
+/// This parameter says what the kernels make of an operation: it is 0 in all that are taken over (in rotary
+/// embeddings without sections, too).
+constexpr int kMark = GGML_MAX_OP_PARAMS / sizeof(std::int32_t) - 2;
 
-enum class Mark : std::int32_t { none = 0, attention = 0x46504c01, rows, quantised_input };
+enum class Mark : std::int32_t { none = 0, attention = 0x46504c01, rope, rows, quantised_input };
 
 Mark mark_of(const ggml_tensor* op) { return static_cast<Mark>(op->op_params[kMark]); }
 void set_mark(ggml_tensor* op, Mark mark) { op->op_params[kMark] = static_cast<std::int32_t>(mark); }
@@ -54,6 +55,9 @@ class Planner {
             switch (node->op) {
                 case GGML_OP_FLASH_ATTN_EXT:
                     if (covers_attention(node)) set_mark(node, Mark::attention);
+                    break;
+                case GGML_OP_ROPE:
+                    if (covers_rope(node)) set_mark(node, Mark::rope);
                     break;
                 case GGML_OP_RMS_NORM:
                 case GGML_OP_NORM:
@@ -115,8 +119,8 @@ class Planner {
         });
     }
 
-    /// The other factor of a product with `tensor`, or the other part of a sum, where it is one row of the model
-    /// (in a batch of one token the residual stream is one row too).
+    /// The other factor of a product with `tensor`, or the other part of a sum, where it is one row of the
+    /// model (in a batch of one token the residual stream is one row too).
     static ggml_tensor* other_row(const ggml_tensor* op, const ggml_tensor* tensor) {
         ggml_tensor* other = op->src[0] == tensor ? op->src[1] : op->src[0];
         return other->op == GGML_OP_NONE && is_row_of(other, tensor) ? other : nullptr;
@@ -223,6 +227,8 @@ ggml::cpu::tensor_traits* traits_of_marked(const ggml_tensor* op) {
     switch (op->op) {
         case GGML_OP_FLASH_ATTN_EXT:
             return mark_of(op) == Mark::attention ? attention_traits() : nullptr;
+        case GGML_OP_ROPE:
+            return mark_of(op) == Mark::rope ? rope_traits() : nullptr;
         case GGML_OP_ADD:
         case GGML_OP_MUL:
         case GGML_OP_UNARY:

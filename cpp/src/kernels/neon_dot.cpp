@@ -37,6 +37,7 @@ struct NeonDot {
     static Floats zero_where_below(Floats x, Floats limit, Floats a) {
         return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a), vcltq_f32(x, limit)));
     }
+    static Floats swap_neighbours(Floats a) { return vrev64q_f32(a); }
     static Floats interleave_low(Floats a, Floats b) { return vzip1q_f32(a, b); }
     static Floats interleave_high(Floats a, Floats b) { return vzip2q_f32(a, b); }
 

@@ -15,6 +15,30 @@ typename V::Floats load_sum(const RowInput& in, int i) {
 }
 
 template <typename V>
+void turn(const float* x, const float* cosines, const float* sines, int n, bool halves, float* out) {
+    const int half = n / 2;
+    if (halves) {
+        for (int i = 0; i < half; i += V::kWidth) {
+            const auto low = V::load(x + i), high = V::load(x + half + i);
+            const auto c = V::load(cosines + i), s = V::load(sines + i);
+            V::store(low * c - high * s, out + i);
+            V::store(low * s + high * c, out + half + i);
+        }
+    } else if constexpr (V::kWidth == 1) {
+        for (int i = 0; i < n; i += 2) {
+            const float even = x[i], odd = x[i + 1];
+            out[i] = even * cosines[i] + odd * sines[i];
+            out[i + 1] = odd * cosines[i + 1] + even * sines[i + 1];
+        }
+    } else {
+        for (int i = 0; i < n; i += V::kWidth) {
+            const auto value = V::load(x + i);
+            V::store(value * V::load(cosines + i) + V::swap_neighbours(value) * V::load(sines + i), out + i);
+        }
+    }
+}
+
+template <typename V>
 void add(const RowInput& in, int n, float* out) {
     for (int i = 0; i < n; i += V::kWidth) V::store(load_sum<V>(in, i), out + i);
 }

@@ -91,6 +91,10 @@ struct Variant {
 
     void (*attend)(const AttentionTile& tile);
 
+    /// Pairs of values turned: x[i] and x[i + n / 2] if `halves`, with n / 2 cosines and sines, else
+    /// neighbours, with each cosine twice and each sine as -s, s. `n` is a multiple of 32; `out` may be x.
+    void (*turn)(const float* x, const float* cosines, const float* sines, int n, bool halves, float* out);
+
     /// A row of `n` values, a multiple of 16; `out` may be x or second.
     void (*add)(const RowInput& in, int n, float* out);
 

@@ -10,7 +10,7 @@ namespace {
 template <typename V>
 constexpr Variant variant_of(const char* name) {
     return {name,      V::kPanels, quantise<V>, unpack_panel<V>, multiply<V>,
-            attend<V>, add<V>,     norm<V>,     activate<V>};
+            attend<V>, turn<V>,    add<V>,      norm<V>,         activate<V>};
 }
 
 }  // namespace

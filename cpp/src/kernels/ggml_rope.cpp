@@ -1,0 +1,104 @@
+#include "ggml_rope.hpp"
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "ggml-cpu-impl.h"
+#include "ggml_join.hpp"
+#include "variant.hpp"
+
+namespace fastplr::kernels {
+namespace {
+
+// Parameters of the operation, as in ggml.
+constexpr int kTurned = 1, kMode = 2, kBase = 5, kScale = 6, kYarn = 7, kFactor = 8, kOffset = 15;
+
+float parameter(const ggml_tensor* op, int number) {
+    float value;
+    std::memcpy(&value, op->op_params + number, sizeof value);
+    return value;
+}
+
+class Rope : public ggml::cpu::tensor_traits {
+  public:
+    bool work_size(int n_threads, const ggml_tensor* op, std::size_t& size) override {
+        size = thread_bytes(op) * static_cast<std::size_t>(n_threads) + 64;
+        return true;
+    }
+
+    bool compute_forward(ggml_compute_params* params, ggml_tensor* op) override {
+        const ggml_tensor *x = op->src[0], *factors = op->src[2];
+        const auto* positions = static_cast<const std::int32_t*>(op->src[1]->data);
+        const int n_turned = op->op_params[kTurned], n_pairs = n_turned / 2;
+        const bool halves = op->op_params[kMode] == GGML_ROPE_TYPE_NEOX;
+        const float step = std::pow(parameter(op, kBase), -2.0F / static_cast<float>(n_turned));
+        const float scale = parameter(op, kScale), size = parameter(op, kFactor);
+        const auto address = reinterpret_cast<std::uintptr_t>(params->wdata);
+        auto* cosines = reinterpret_cast<float*>(static_cast<char*>(params->wdata) +
+                                                 ((address + 63) / 64 * 64 - address) +
+                                                 thread_bytes(op) * static_cast<std::size_t>(params->ith));
+        float* sines = cosines + n_turned;
+        const std::int64_t n_tokens = op->ne[2];
+        const std::int64_t per_thread = (n_tokens + params->nth - 1) / params->nth;
+        const std::int64_t first = per_thread * params->ith;
+        for (std::int64_t token = first; token < first + per_thread && token < n_tokens; ++token) {
+            float angle = static_cast<float>(positions[token]);
+            for (int i = 0; i < n_pairs; ++i, angle *= step) {
+                const float factor = factors == nullptr ? 1.0F : static_cast<const float*>(factors->data)[i];
+                const float at = scale * (angle / factor);
+                const float c = std::cos(at) * size, s = std::sin(at) * size;
+                if (halves) {
+                    cosines[i] = c;
+                    sines[i] = s;
+                } else {
+                    cosines[2 * i] = cosines[2 * i + 1] = c;
+                    sines[2 * i] = -s;
+                    sines[2 * i + 1] = s;
+                }
+            }
+            for (std::int64_t head = 0; head < op->ne[1]; ++head) {
+                const auto at = [&](const ggml_tensor* tensor) {
+                    return reinterpret_cast<float*>(static_cast<char*>(tensor->data) +
+                                                    static_cast<std::size_t>(token) * tensor->nb[2] +
+                                                    static_cast<std::size_t>(head) * tensor->nb[1]);
+                };
+                const float* from = at(x);
+                float* to = at(op);
+                chosen_variant()->turn(from, cosines, sines, n_turned, halves, to);
+                if (from != to && op->ne[0] > n_turned) {
+                    std::memcpy(to + n_turned, from + n_turned,
+                                static_cast<std::size_t>(op->ne[0] - n_turned) * sizeof(float));
+                }
+            }
+        }
+        return true;
+    }
+
+  private:
+    static std::size_t thread_bytes(const ggml_tensor* op) {
+        return (2 * static_cast<std::size_t>(op->op_params[kTurned]) * sizeof(float) + 63) / 64 * 64;
+    }
+};
+
+}  // namespace
+
+bool covers_rope(const ggml_tensor* op) {
+    const ggml_tensor* x = op->src[0];
+    const std::int32_t mode = op->op_params[kMode], n_turned = op->op_params[kTurned];
+    if (mode != GGML_ROPE_TYPE_NORMAL && mode != GGML_ROPE_TYPE_NEOX) return false;
+    if (n_turned <= 0 || n_turned % 32 != 0 || n_turned > op->ne[0] || op->op_params[kOffset] != 0)
+        return false;
+    if (parameter(op, kYarn) != 0.0F || op->ne[3] != 1) return false;
+    const ggml_tensor* factors = op->src[2];
+    if (factors != nullptr && (factors->type != GGML_TYPE_F32 || factors->ne[0] < n_turned / 2)) return false;
+    return x->type == GGML_TYPE_F32 && op->type == GGML_TYPE_F32 && x->nb[0] == sizeof(float) &&
+           op->nb[0] == sizeof(float);
+}
+
+ggml::cpu::tensor_traits* rope_traits() {
+    static Rope rope;
+    return &rope;
+}
+
+}  // namespace fastplr::kernels
