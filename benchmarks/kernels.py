@@ -3,8 +3,9 @@
     python benchmarks/kernels.py BUILD      BUILD: a folder built with -DFASTPLR_BUILD_BENCHMARKS=ON
 
 Shapes are those of SmolLM2-135M, 516 rows; types, ours and ggml's take turns in one process, oneDNN's runs between them
-(packages onednn and onednn-devel, found when BUILD was configured). Ours quantises activations within the time, as ggml
-does; oneDNN's time is that of the product of bytes alone. Nothing else may run.
+(packages onednn, onednn-devel and tbb in this Python's environment, or the one that -DONEDNN_ROOT named when BUILD was
+configured). Ours quantises activations within the time, as ggml does; oneDNN's time is that of the product of bytes
+alone. Nothing else may run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,13 @@ TYPES = ("q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "q2_K", "q3_K", "q4_K
 VARIANTS = ("avx2",)
 
 
-def lines_of(command: list[str], **environment: str) -> list[dict[str, Any]]:
-    """What a program prints, an object a line."""
-    done = subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True, text=True)
+def lines_of(command: list[str], n_threads: int, **environment: str) -> list[dict[str, Any]]:
+    """What a program prints, an object a line; it may use the first `n_threads` cores."""
+    cores = sorted(os.sched_getaffinity(0))[:n_threads]
+    done = subprocess.run(
+        ["taskset", "-c", ",".join(map(str, cores)), *command],
+        env={**os.environ, **environment}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -59,26 +65,29 @@ def main() -> None:
     ]
     for n_threads in (1, 2):
         parts.append(section(folder, n_threads))
+    parts.append(splits_section(folder))
     DOCUMENT.write_text("\n\n".join(parts) + "\n", "utf-8")
     print(f"written: {DOCUMENT}")
 
 
 def section(folder: Path, n_threads: int) -> str:
     """Tables for a number of threads."""
-    shapes = [shape for shape in SHAPES if shape[0] % 256 == 0 or shape[0] % 32 == 0]
     rows, peak = [], ""
     onednn = folder / "onednn-products"
     rival: dict[tuple[int, int], float] = {}
     if onednn.is_file():
-        numbers = [str(number) for shape in shapes for number in shape]
-        found = lines_of([str(onednn), str(N_ROWS), *numbers], OMP_NUM_THREADS=str(n_threads))
+        numbers = [str(number) for shape in SHAPES for number in shape]
+        # The package's library computes through SYCL, on the OpenCL runtime that came with it.
+        library = Path(os.environ.get("ONEDNN_ROOT", sys.prefix)) / "lib"
+        runtime = {"LD_LIBRARY_PATH": str(library), "OCL_ICD_FILENAMES": str(library / "libintelocl.so")}
+        found = lines_of([str(onednn), str(N_ROWS), *numbers], n_threads, **runtime)
         rival = {(line["n_inputs"], line["n_outputs"]): speed(line) for line in found}
     for kernels in ("on", *VARIANTS):
         for name in TYPES:
-            fitting = [shape for shape in shapes if not name.endswith("K") or shape[0] % 256 == 0]
+            fitting = [shape for shape in SHAPES if not name.endswith("K") or shape[0] % 256 == 0]
             numbers = [str(number) for shape in fitting for number in shape]
             command = [str(folder / "kernel-products"), name, str(n_threads), str(N_ROWS), *numbers]
-            lines = lines_of(command, FASTPLR_KERNELS=kernels)
+            lines = lines_of(command, n_threads, FASTPLR_KERNELS=kernels)
             peak = next((f"{line['peak']:.0f}" for line in lines if "peak" in line), "")
             timed = [line for line in lines if "kernels" in line]
             for ours, theirs in zip(timed[::2], timed[1::2], strict=True):
@@ -95,6 +104,25 @@ def section(folder: Path, n_threads: int) -> str:
     threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
     top = f"Peak of `vpdpbusd` on registers alone: {peak} GOP/s.\n\n" if peak else ""
     return f"## {threads}\n\n{top}" + table(head, rows, left=3)
+
+
+def splits_section(folder: Path) -> str:
+    """What it costs to have the products in a backend of their own."""
+    rows = []
+    for n_threads in (1, 2):
+        for n_tokens in (16, 64, 256, 512):
+            (found,) = lines_of([str(folder / "graph-splits"), str(n_threads), str(n_tokens)], n_threads)
+            one, apart = found["one backend"], found["products apart"]
+            times = [statistics.median(way["seconds"]) for way in (one, apart)]
+            ways = [cell for way, seconds in zip((one, apart), times, strict=True)
+                    for cell in (str(way["splits"]), f"{1e3 * seconds:.2f}")]  # fmt: skip
+            rows.append([str(n_threads), str(n_tokens), *ways, f"{times[1] / times[0]:.2f}"])
+    head = ["threads", "tokens", "splits, buffer type", "ms", "splits, own backend", "ms", "own backend to buffer type"]
+    return (
+        "## A buffer type, or a backend of its own\n\nA graph with the products of SmolLM2-135M's 30 blocks, norms, sums "
+        "and activation functions (`graph_splits.cpp`), all of it in one backend whose buffer type has the kernels, or "
+        "with its products assigned to a second backend. Medians of 21 rounds.\n\n" + table(head, rows, left=0)
+    )
 
 
 if __name__ == "__main__":
