@@ -119,9 +119,9 @@ def splits_section(folder: Path) -> str:
             rows.append([str(n_threads), str(n_tokens), *ways, f"{times[1] / times[0]:.2f}"])
     head = ["threads", "tokens", "splits, buffer type", "ms", "splits, own backend", "ms", "own backend to buffer type"]
     return (
-        "## A buffer type, or a backend of its own\n\nA graph with the products of SmolLM2-135M's 30 blocks, norms, sums "
-        "and activation functions (`graph_splits.cpp`), all of it in one backend whose buffer type has the kernels, or "
-        "with its products assigned to a second backend. Medians of 21 rounds.\n\n" + table(head, rows, left=0)
+        "## A buffer type, or a backend of its own\n\nA graph with the products of SmolLM2-135M's 30 blocks, norms, "
+        "sums and activation functions (`graph_splits.cpp`): all of it in one backend, whose buffer type has the "
+        "kernels, or its products assigned to a second backend. Medians of 21 rounds.\n\n" + table(head, rows, left=0)
     )
 
 
