@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import time
 import warnings
 from pathlib import Path
 
@@ -30,7 +29,6 @@ N_PER_CLASS, N_SEEDS = 75, 5
 FILES = {"F16": "smollm2-135m:f16", "Q8_0": "smollm2-135m:q8_0", "Q4_1, as shipped": "smollm2-135m:source",
          "Q4_0": "smollm2-135m:q4_0"}  # fmt: skip
 COMPUTED = {"ggml": False, "kernels": True, "kernels, 8bit": "8bit"}
-REFERENCE = ("F16", "ggml")
 Features = npt.NDArray[np.float32]
 
 
@@ -41,15 +39,13 @@ def embedder(file: str, by: str, task: Task) -> fastplr.Embedder:
     )
 
 
-def accuracies(file: str, by: str, tasks: list[Task]) -> tuple[list[float], list[Features], float]:
-    """Balanced accuracy of every task and draw; features of the test texts; seconds of embedding."""
-    found, features, seconds = [], [], 0.0
+def accuracies(file: str, by: str, tasks: list[Task]) -> tuple[list[float], list[Features]]:
+    """Balanced accuracy of every task and draw; features of the test texts."""
+    found, features = [], []
     for task in tasks:
         ours = embedder(file, by, task)
         texts, labels = [text for text, _ in task.test], [label for _, label in task.test]
-        started = time.perf_counter()
         test = ours.embed(texts)
-        seconds += time.perf_counter() - started
         features.append(test)
         for seed in range(N_SEEDS):
             drawn = draw(task, N_PER_CLASS, seed)
@@ -59,7 +55,7 @@ def accuracies(file: str, by: str, tasks: list[Task]) -> tuple[list[float], list
             solver.fit((train - mean) / scale, np.array(drawn.labels))
             found.append(scores_of(labels, list(solver.predict((test - mean) / scale)))["balanced_accuracy"])
         print(f"{file}, {by}: {task.name}", flush=True)
-    return found, features, seconds
+    return found, features
 
 
 def cosines(found: list[Features], expected: list[Features]) -> npt.NDArray[np.float64]:
@@ -82,7 +78,7 @@ def main() -> None:
     for file in FILES:
         by_ggml: npt.NDArray[np.float64] | None = None
         for by in ("ggml", "kernels, 8bit") if file == "F16" else ("ggml", "kernels"):
-            found, features, _ = accuracies(file, by, tasks)
+            found, features = accuracies(file, by, tasks)
             expected = expected or features
             scores = np.array(found)
             by_ggml = scores if by_ggml is None else by_ggml

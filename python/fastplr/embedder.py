@@ -137,11 +137,12 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         }
 
     def _kernels(self) -> Kernels:
-        if not isinstance(self.kernels, bool | np.bool_) and self.kernels != "8bit":
+        in_8_bits = isinstance(self.kernels, str) and self.kernels == "8bit"
+        if not in_8_bits and not isinstance(self.kernels, bool | np.bool_):
             raise InputError(f"kernels is {self.kernels!r}: expected True, False or '8bit'")
         if not self.kernels or _core.kernels_name() == "":
             return False
-        return "8bit" if self.kernels == "8bit" else True
+        return "8bit" if in_8_bits else True
 
     def _gpu_layers(self) -> int:
         number = self._setting("n_gpu_layers", 0, -INT32_MAX, INT32_MAX)

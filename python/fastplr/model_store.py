@@ -3,8 +3,8 @@
 A model is named in one of these ways:
 
 - ``"smollm2-135m"``, a name of the catalogue (:func:`models`). It is fetched on first use, and stands for the
-  variant of the model that is fast on a CPU. ``"smollm2-135m:source"`` is the file as fetched,
-  ``"smollm2-135m:q8_0"`` one of :data:`VARIANT_TYPES`, made on first use from the file as fetched.
+  file as fetched (``"smollm2-135m:source"``), or for the variant that its entry names;
+  ``"smollm2-135m:q8_0"`` is one of :data:`VARIANT_TYPES`, made on first use from the file as fetched.
 - a path to any GGUF file. A ``str`` that is also a name of the catalogue means the model: write
   ``"./smollm2-135m"`` for a file of that name, or pass a :class:`pathlib.Path`.
 - ``"hf:OWNER/REPO/FILE"``, with the extra ``fastplr[hub]``.

@@ -284,3 +284,50 @@ TEST_CASE("values that are not finite stay what they are") {
         CHECK(std::isnan(out[0]));
     });
 }
+
+TEST_CASE("attention is NaN for a query or a seen key that is not finite, and for no other token") {
+    const float nan = std::numeric_limits<float>::quiet_NaN(),
+                infinity = std::numeric_limits<float>::infinity();
+    std::uint32_t bits = 0x7fc00001U;  // a NaN whose last bits are not 0
+    float other_nan;
+    std::memcpy(&other_nan, &bits, sizeof other_nan);
+    constexpr int kSize = 16, kTokens = 3, kKeys = 20;
+    for (const float value : {nan, other_nan, infinity}) {
+        for (const bool of_key : {false, true}) {
+            std::vector<float> queries(kTokens * kSize, 0.0F), keys(kKeys * kSize, 0.5F),
+                values(kKeys * kSize, 1.0F);
+            for (int t = 0; t < kTokens; ++t) queries[static_cast<std::size_t>(t * kSize)] = 1.0F;
+            // Key 17 is the second token's alone.
+            std::vector<std::uint16_t> mask(kTokens * kKeys, 0);
+            mask[17] = mask[2 * kKeys + 17] = kMasked;
+            if (of_key) {
+                keys[17 * kSize + 3] = value;  // times a query of 0: NaN for infinity too
+            } else {
+                queries[kSize + 2] = value;
+            }
+            for_each_variant([&](const Variant& variant) {
+                Space space(
+                    static_cast<std::size_t>(AttentionSpace(kTokens, kSize, kSize, kTokens, kKeys).size));
+                std::vector<float> out(kTokens * kSize);
+                AttentionTile tile{};
+                tile.n_tokens = kTokens;
+                tile.n_heads = 1;
+                tile.key_size = tile.value_size = kSize;
+                tile.end_key = kKeys;
+                tile.queries = reinterpret_cast<const char*>(queries.data());
+                tile.keys = reinterpret_cast<const char*>(keys.data());
+                tile.values = reinterpret_cast<const char*>(values.data());
+                tile.query_token_stride = tile.key_stride = tile.value_stride = kSize * sizeof(float);
+                tile.mask = reinterpret_cast<const char*>(mask.data());
+                tile.mask_stride = kKeys * sizeof(std::uint16_t);
+                tile.scale = 1.0F;
+                tile.out = reinterpret_cast<char*>(out.data());
+                tile.out_token_stride = tile.out_head_stride = kSize * sizeof(float);
+                tile.space = space.begin();
+                variant.attend(tile);
+                CHECK(std::isnan(out[kSize]));
+                if (!of_key) CHECK(std::isfinite(out[0]) && std::isfinite(out[2 * kSize]));
+            });
+        }
+    }
+}

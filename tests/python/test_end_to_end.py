@@ -73,7 +73,7 @@ def test_a_real_table_from_the_shell_and_from_python(load_task: LoadTask, tmp_pa
     assert info["labels"] == sorted(set(train_labels))
     assert info["prompt"]["instruction"] == instruction
     assert info["model"]["source_sha256"] == fastplr.model_store.resolve(MODEL).source_sha256
-    assert info["model"]["recipe"]["type"] == "Q4_0"  # the variant that the name stands for
+    assert info["model"]["recipe"] == fastplr.model_store.resolve(MODEL).recipe
 
     # The same file and the same rows from Python: the shell writes six digits.
     classifier = PLRClassifier.load(saved)

@@ -13,7 +13,7 @@ import pytest
 from fastplr import Embedder, _core
 from fastplr.errors import InputError
 from native_embedding import native_embed
-from tiny_models import TinyModel, write_tiny_bert, write_tiny_llama
+from tiny_models import ARCHITECTURES, TinyModel, write_tiny, write_tiny_bert, write_tiny_llama
 
 TYPES = ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q2_K", "Q3_K_M", "Q4_K_S", "Q5_K_M", "Q6_K"]
 TEXTS = ["a", "the film was good", "not a good book at all, but " * 9, "??", "the play", "x" * 40]
@@ -82,6 +82,41 @@ def test_kernels_without_packed_weights_change_rounding_only(tmp_path: Path) -> 
     found, expected = features(tiny.path, kernels=True), features(tiny.path, kernels=False)
     assert not np.array_equal(found, expected)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+# Wide enough for a block of 256 inputs, heads wide enough for rotary embeddings in vectors.
+WIDE = {"n_embd": 256, "n_ff": 512, "n_head": 4, "n_layer": 2}
+
+
+@needs_kernels
+@pytest.mark.parametrize("tensor_type", ["Q8_0", "F32"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture(tmp_path: Path, architecture: str, tensor_type: str) -> None:
+    """Whatever the graph looks like: the features of ggml, one engine's as a fresh one's, and of one token alone."""
+    tiny = write_tiny(architecture, tmp_path / "model.gguf", tensor_type=tensor_type, **WIDE)
+    engine, of_ggml = (
+        _core.Embedder(_core.Model(str(tiny.path), kernels=kernels), n_threads=2) for kernels in (True, False)
+    )
+    # In a mixture of experts a router's rounding decides between two of them.
+    distance = 1e-5 if tensor_type == "F32" else 0.05 if "moe" in architecture else 5e-3
+    for layers in ([0, 1, -1], [1], [1, 2], [2], [0, 2, -1], [-1]):
+        found = native_embed(engine, TEXTS, layers, ["mean", "last"])[0]
+        fresh = _core.Embedder(_core.Model(str(tiny.path)), n_threads=2)
+        np.testing.assert_array_equal(native_embed(fresh, TEXTS, layers, ["mean", "last"])[0], found)
+        assert_near(found, native_embed(of_ggml, TEXTS, layers, ["mean", "last"])[0], distance)
+        alone = native_embed(engine, TEXTS[:1], layers, ["mean", "last"])[0]
+        assert_near(alone, native_embed(of_ggml, TEXTS[:1], layers, ["mean", "last"])[0], distance)
+
+
+@needs_kernels
+def test_an_embedder_may_round_floats(tmp_path: Path) -> None:
+    tiny = write_tiny_llama(tmp_path / "f32.gguf", **WIDE)
+    features_of = {
+        kernels: Embedder(tiny.path, layer=2, kernels=kernels, progress=False).embed(TEXTS)
+        for kernels in (True, "8bit", False)
+    }
+    assert not np.array_equal(features_of["8bit"], features_of[True])
+    assert_near(features_of["8bit"], features_of[False], 2e-3)
 
 
 @needs_kernels

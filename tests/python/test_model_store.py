@@ -393,14 +393,16 @@ def test_shows_what_happens_when_asked(store: ModelStore, capfd: pytest.CaptureF
 @pytest.mark.network
 @pytest.mark.slow
 @pytest.mark.skipif(bool(os.environ.get("FASTPLR_OFFLINE")), reason="FASTPLR_OFFLINE is set")
-def test_default_model_is_fetched_and_its_variant_made(tmp_path: Path) -> None:
+def test_default_model_is_fetched_and_a_variant_made(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
-    resolved = store.resolve("smollm2-135m")
-    assert sha256(store.path("smollm2-135m:source").read_bytes()) == known_models()[0].sha256
+    source = store.resolve("smollm2-135m")
+    assert source == store.resolve("smollm2-135m:source")
+    assert sha256(source.path.read_bytes()) == known_models()[0].sha256 == source.source_sha256
+    resolved = store.resolve("smollm2-135m:q4_0")
     assert resolved.path.name == "SmolLM2-135M-Instruct.Q4_0.gguf"
     assert resolved.source_sha256 == known_models()[0].sha256
     assert resolved.recipe["type"] == "Q4_0"
     # The store's record and what the quantiser wrote into the file itself agree.
     assert native_core.recorded_source(str(resolved.path)) == (resolved.source_sha256, resolved.recipe)
     assert resolved.file_sha256 == sha256(resolved.path.read_bytes())
-    assert store.resolve("smollm2-135m") == resolved
+    assert store.resolve("smollm2-135m:q4_0") == resolved

@@ -125,12 +125,13 @@ void Context::add_tokens(const std::vector<Piece>& pieces, std::size_t piece, st
 }
 
 int Context::on_graph(ggml_cgraph* graph, void* self) {
-    const auto* context = static_cast<const Context*>(self);
+    auto* context = static_cast<Context*>(self);
     const int n_nodes = LayerCapture::on_graph(graph, &context->capture_);
     if (context->model_.native().kernels) {
-        kernels::take_over(graph, n_nodes, [context](const ggml_tensor* tensor) {
+        const auto is_read = [context](const ggml_tensor* tensor) {
             return context->capture_.wants(tensor->name);
-        });
+        };
+        kernels::take_over(graph, n_nodes, is_read, context->plans_);
     }
     return n_nodes;
 }

@@ -13,6 +13,7 @@
 #include "embedding/side_by_side.hpp"
 #include "embedding/token_batch.hpp"
 #include "ggml-cpu.h"
+#include "kernels/graph_plan.hpp"
 #include "model/llama_log.hpp"
 #include "model/native.hpp"
 
@@ -99,6 +100,7 @@ class Context {
     ContextShape shape_;
     const Model& model_;
     LayerCapture& capture_;
+    kernels::PlanMemory plans_;
     std::size_t max_texts_;
     // Order matters: the context is freed before the pool that it uses.
     std::unique_ptr<ggml_threadpool, ThreadpoolDeleter> pool_;

@@ -178,8 +178,8 @@ void attend(const AttentionTile& tile) {
                 seen_here = row_seen > seen_here ? row_seen : seen_here;
             }
             const int n_columns = (seen_here + V::kWidth - 1) / V::kWidth;
-            multiply_floats<V, false>(queries + begin, V::kFloatRows, tile.key_size, keys, kKeyBlock,
-                                      n_columns, scores + begin * kKeyBlock, kKeyBlock);
+            multiply_floats<V, false>(queries + begin, tile.key_size, keys, kKeyBlock, n_columns,
+                                      scores + begin * kKeyBlock, kKeyBlock);
             const int end = begin + V::kFloatRows < n_rows ? begin + V::kFloatRows : n_rows;
             for (int r = begin; r < end; ++r) {
                 const float slope = tile.slopes == nullptr ? 1.0F : tile.slopes[r / tile.n_tokens];
@@ -191,7 +191,7 @@ void attend(const AttentionTile& tile) {
             for (int r = begin; r < end; ++r) {
                 sums[r] += exponentials<V>(scores + r * kKeyBlock, n_columns, most[r]);
             }
-            multiply_floats<V, true>(weights + begin, V::kFloatRows, seen_here, values, tile.value_size,
+            multiply_floats<V, true>(weights + begin, seen_here, values, tile.value_size,
                                      tile.value_size / V::kWidth, out + begin * tile.value_size,
                                      tile.value_size);
         }

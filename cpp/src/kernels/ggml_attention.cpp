@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #include "attention_space.hpp"
-#include "ggml-cpu-impl.h"
 #include "ggml_join.hpp"
+#include "ggml_operation.hpp"
 #include "variant.hpp"
 
 namespace fastplr::kernels {
@@ -17,13 +16,6 @@ namespace {
 constexpr int kTileRows = 96;
 constexpr int kMostTileTokens = 32;
 constexpr int kFewestTileTokens = 4;
-
-/// What stands where among the parameters of the operation.
-float parameter(const ggml_tensor* op, int number) {
-    float value;
-    std::memcpy(&value, op->op_params + number, sizeof value);
-    return value;
-}
 
 /// The keys that a token sees lie between these.
 struct SeenRange {
@@ -40,16 +32,17 @@ struct Shape {
         n_key_heads = static_cast<int>(keys->ne[2]);
         n_shared = static_cast<int>(queries->ne[2] / keys->ne[2]);
         tile_tokens = std::clamp(kTileRows / n_shared, kFewestTileTokens, kMostTileTokens);
-        ranges_bytes = (static_cast<std::size_t>(n_tokens) * sizeof(SeenRange) + 63) / 64 * 64;
+        ranges_bytes = aligned(static_cast<std::size_t>(n_tokens) * sizeof(SeenRange));
         const AttentionSpace space(tile_tokens * n_shared, static_cast<int>(keys->ne[0]),
                                    static_cast<int>(values->ne[0]), tile_tokens, n_keys);
-        thread_bytes = static_cast<std::size_t>(space.size) * sizeof(float) +
-                       (static_cast<std::size_t>(n_shared) * sizeof(float) + 63) / 64 * 64;  // and the slopes
+        thread_bytes = static_cast<std::size_t>(space.size) * sizeof(float) + slopes_bytes();
     }
 
     std::size_t size(int n_threads) const {
-        return ranges_bytes + thread_bytes * static_cast<std::size_t>(n_threads) + 64;
+        return ranges_bytes + thread_bytes * static_cast<std::size_t>(n_threads) + kAlignment;
     }
+
+    std::size_t slopes_bytes() const { return aligned(static_cast<std::size_t>(n_shared) * sizeof(float)); }
 
     const std::uint16_t* mask_row(int token) const {
         return reinterpret_cast<const std::uint16_t*>(static_cast<const char*>(mask->data) +
@@ -141,8 +134,7 @@ class Attention : public ggml::cpu::tensor_traits {
 
     bool compute_forward(ggml_compute_params* params, ggml_tensor* op) override {
         const Shape shape(op);
-        const auto address = reinterpret_cast<std::uintptr_t>(params->wdata);
-        char* base = static_cast<char*>(params->wdata) + ((address + 63) / 64 * 64 - address);
+        char* base = begin_of_work(params);
         auto* ranges = reinterpret_cast<SeenRange*>(base);
         char* own = base + shape.ranges_bytes + shape.thread_bytes * static_cast<std::size_t>(params->ith);
         const int per_thread = (shape.n_tokens + params->nth - 1) / params->nth;
@@ -152,7 +144,7 @@ class Attention : public ggml::cpu::tensor_traits {
         ggml_barrier(params->threadpool);
 
         const int n_heads = static_cast<int>(shape.queries->ne[2]);
-        const float max_bias = parameter(op, 1);
+        const float max_bias = float_parameter(op, 1);
         auto* slopes = reinterpret_cast<float*>(own);
         AttentionTile tile{};
         tile.n_heads = shape.n_shared;
@@ -165,10 +157,10 @@ class Attention : public ggml::cpu::tensor_traits {
         tile.halves = shape.keys->type == GGML_TYPE_F16;
         tile.mask_stride = shape.mask == nullptr ? 0 : shape.mask->nb[1];
         tile.slopes = max_bias > 0.0F ? slopes : nullptr;
-        tile.scale = parameter(op, 0);
+        tile.scale = float_parameter(op, 0);
         tile.out_token_stride = op->nb[2];
         tile.out_head_stride = op->nb[1];
-        tile.space = reinterpret_cast<float*>(own + (shape.n_shared * sizeof(float) + 63) / 64 * 64);
+        tile.space = reinterpret_cast<float*>(own + shape.slopes_bytes());
 
         Tiles tiles(shape, ranges);
         for (int item = params->ith; tiles.go_to(item / shape.n_key_heads);
@@ -212,9 +204,11 @@ bool covers_attention(const ggml_tensor* op) {
         return false;
     if (queries->ne[3] != 1 || keys->ne[3] != 1 || values->ne[3] != 1 || values->ne[2] != keys->ne[2])
         return false;
-    if (queries->ne[2] % keys->ne[2] != 0 || parameter(op, 2) != 0.0F || op->src[4] != nullptr) return false;
+    if (queries->ne[2] % keys->ne[2] != 0 || float_parameter(op, 2) != 0.0F || op->src[4] != nullptr)
+        return false;
     return mask == nullptr || (mask->type == GGML_TYPE_F16 && mask->ne[2] == 1 && mask->ne[3] == 1 &&
-                               mask->nb[0] == sizeof(std::uint16_t));
+                               mask->nb[0] == sizeof(std::uint16_t) && mask->ne[0] >= keys->ne[1] &&
+                               mask->ne[1] >= queries->ne[1]);
 }
 
 ggml::cpu::tensor_traits* attention_traits() {

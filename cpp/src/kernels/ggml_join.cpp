@@ -4,17 +4,19 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "activation_layout.hpp"
 #include "fastplr/errors.hpp"
 #include "ggml-backend-impl.h"
-#include "ggml-cpu-impl.h"
 #include "ggml-cpu.h"
 #include "ggml-cpu/traits.h"
 #include "ggml-quants.h"
 #include "ggml.h"
+#include "ggml_operation.hpp"
 #include "graph_plan.hpp"
 #include "packed_weights.hpp"
 #include "variant.hpp"
@@ -22,7 +24,6 @@
 namespace fastplr::kernels {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
 /// Rows of the last panel of a matrix that are computed at a time, where the panel has fewer than kPanel
 /// outputs.
 constexpr std::int64_t kTailRows = 64;
@@ -43,8 +44,6 @@ const WeightFormat* covered(const ggml_tensor* weights) {
         return nullptr;
     return ggml_is_contiguous(weights) ? format : nullptr;
 }
-
-std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 /// What each thread unpacks, one thread behind another.
 class ThreadSpace {
@@ -129,8 +128,7 @@ class Product : public ggml::cpu::tensor_traits {
         const std::int64_t n_inputs = weights->ne[0], n_outputs = weights->ne[1], n_rows = ggml_nrows(input);
         const ActivationLayout layout(format, n_rows, n_inputs);
         const ThreadSpace space(format, n_inputs);
-        const auto address = reinterpret_cast<std::uintptr_t>(params->wdata);
-        std::uint8_t* base = static_cast<std::uint8_t*>(params->wdata) + (aligned(address) - address);
+        auto* base = reinterpret_cast<std::uint8_t*>(begin_of_work(params));
         std::uint8_t* own = base + space.size() * static_cast<std::size_t>(params->ith);
         void* activations = input->data;
         if (!has_quantised_input(op)) {
@@ -185,7 +183,8 @@ class ExtraBufferType : public ggml::cpu::extra_buffer_type {
         const ggml_tensor* weights = op->src[0];
         const ggml_tensor* input = op->src[1];
         if (op->op != GGML_OP_MUL_MAT || covered(weights) == nullptr || !computes(weights)) return false;
-        if (loaded_for == Matrices::none || (is_float(weights->type) && loaded_for != Matrices::floats_too))
+        if (loaded_for == Matrices::none) return false;
+        if (is_float(weights->type) && (loaded_for != Matrices::floats_too || !may_be_rounded(weights->name)))
             return false;
         if (input->buffer != nullptr && !ggml_backend_buft_is_host(input->buffer->buft)) return false;
         return input->type == GGML_TYPE_F32 && op->type == GGML_TYPE_F32;
@@ -253,7 +252,13 @@ ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, std::size_t 
 
 std::size_t alloc_size(ggml_backend_buffer_type_t, const ggml_tensor* tensor) {
     const WeightFormat* format = covered(tensor);
-    return format == nullptr ? ggml_nbytes(tensor) : packed_bytes(*format, tensor->ne[1], tensor->ne[0]);
+    const std::size_t n_bytes =
+        format == nullptr ? ggml_nbytes(tensor) : packed_bytes(*format, tensor->ne[1], tensor->ne[0]);
+#ifdef NDEBUG
+    return n_bytes;
+#else
+    return std::max(n_bytes, ggml_nbytes(tensor));  // ggml asserts that no buffer takes less than a file
+#endif
 }
 
 ggml_backend_buffer_type_t buffer_type() {
@@ -320,6 +325,13 @@ const WeightFormat* format_of_ggml(ggml_type type) {
         default:
             return nullptr;
     }
+}
+
+bool may_be_rounded(std::string_view name) {
+    constexpr std::string_view kNames[] = {"attn_q.",      "attn_k.",   "attn_v.", "attn_qkv.",
+                                           "attn_output.", "ffn_gate.", "ffn_up.", "ffn_down."};
+    return std::any_of(std::begin(kNames), std::end(kNames),
+                       [&](std::string_view part) { return name.find(part) != name.npos; });
 }
 
 const Variant* chosen_variant() {

@@ -3,6 +3,8 @@
 // twice as many hand-overs between threads; see docs/kernels.md.)
 #pragma once
 
+#include <string_view>
+
 #include "ggml.h"
 
 namespace fastplr::kernels {
@@ -28,6 +30,10 @@ bool computes(const ggml_tensor* weights);
 /// Which matrices of a model the kernels take: none, the quantised ones, or those of floats too, which are
 /// then rounded to 8 bits (as Q8_0).
 enum class Matrices { none, quantised, floats_too };
+
+/// Whether a matrix of floats of this name is one of attention or of a feed-forward network, which floats_too
+/// rounds, as a file in Q8_0 does: routers, and what only some architectures have, it does not.
+bool may_be_rounded(std::string_view name);
 
 /// While it lives, models that this thread loads use the kernels for these matrices.
 class LoadFor {

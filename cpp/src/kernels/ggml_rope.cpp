@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "ggml-cpu-impl.h"
 #include "ggml_join.hpp"
+#include "ggml_operation.hpp"
 #include "variant.hpp"
 
 namespace fastplr::kernels {
@@ -14,16 +14,10 @@ namespace {
 // Parameters of the operation, as in ggml.
 constexpr int kTurned = 1, kMode = 2, kBase = 5, kScale = 6, kYarn = 7, kFactor = 8, kOffset = 15;
 
-float parameter(const ggml_tensor* op, int number) {
-    float value;
-    std::memcpy(&value, op->op_params + number, sizeof value);
-    return value;
-}
-
 class Rope : public ggml::cpu::tensor_traits {
   public:
     bool work_size(int n_threads, const ggml_tensor* op, std::size_t& size) override {
-        size = thread_bytes(op) * static_cast<std::size_t>(n_threads) + 64;
+        size = thread_bytes(op) * static_cast<std::size_t>(n_threads) + kAlignment;
         return true;
     }
 
@@ -32,11 +26,9 @@ class Rope : public ggml::cpu::tensor_traits {
         const auto* positions = static_cast<const std::int32_t*>(op->src[1]->data);
         const int n_turned = op->op_params[kTurned], n_pairs = n_turned / 2;
         const bool halves = op->op_params[kMode] == GGML_ROPE_TYPE_NEOX;
-        const float step = std::pow(parameter(op, kBase), -2.0F / static_cast<float>(n_turned));
-        const float scale = parameter(op, kScale), size = parameter(op, kFactor);
-        const auto address = reinterpret_cast<std::uintptr_t>(params->wdata);
-        auto* cosines = reinterpret_cast<float*>(static_cast<char*>(params->wdata) +
-                                                 ((address + 63) / 64 * 64 - address) +
+        const float step = std::pow(float_parameter(op, kBase), -2.0F / static_cast<float>(n_turned));
+        const float scale = float_parameter(op, kScale), size = float_parameter(op, kFactor);
+        auto* cosines = reinterpret_cast<float*>(begin_of_work(params) +
                                                  thread_bytes(op) * static_cast<std::size_t>(params->ith));
         float* sines = cosines + n_turned;
         const std::int64_t n_tokens = op->ne[2];
@@ -77,7 +69,7 @@ class Rope : public ggml::cpu::tensor_traits {
 
   private:
     static std::size_t thread_bytes(const ggml_tensor* op) {
-        return (2 * static_cast<std::size_t>(op->op_params[kTurned]) * sizeof(float) + 63) / 64 * 64;
+        return aligned(2 * static_cast<std::size_t>(op->op_params[kTurned]) * sizeof(float));
     }
 };
 
@@ -89,7 +81,7 @@ bool covers_rope(const ggml_tensor* op) {
     if (mode != GGML_ROPE_TYPE_NORMAL && mode != GGML_ROPE_TYPE_NEOX) return false;
     if (n_turned <= 0 || n_turned % 32 != 0 || n_turned > op->ne[0] || op->op_params[kOffset] != 0)
         return false;
-    if (parameter(op, kYarn) != 0.0F || op->ne[3] != 1) return false;
+    if (float_parameter(op, kYarn) != 0.0F || op->ne[3] != 1) return false;
     const ggml_tensor* factors = op->src[2];
     if (factors != nullptr && (factors->type != GGML_TYPE_F32 || factors->ne[0] < n_turned / 2)) return false;
     return x->type == GGML_TYPE_F32 && op->type == GGML_TYPE_F32 && x->nb[0] == sizeof(float) &&

@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "activation_layout.hpp"
-#include "ggml-cpu-impl.h"
 #include "ggml_join.hpp"
+#include "ggml_operation.hpp"
 
 namespace fastplr::kernels {
 namespace {
@@ -22,7 +22,7 @@ const float* row_of(const ggml_tensor* tensor, std::int64_t row) {
 class RowOperation : public ggml::cpu::tensor_traits {
   public:
     bool work_size(int n_threads, const ggml_tensor* op, std::size_t& size) override {
-        size = row_bytes(op) * static_cast<std::size_t>(n_threads) + 64;
+        size = row_bytes(op) * static_cast<std::size_t>(n_threads) + kAlignment;
         return true;
     }
 
@@ -32,9 +32,7 @@ class RowOperation : public ggml::cpu::tensor_traits {
         const std::int64_t n = op->ne[0], n_rows = ggml_nrows(op);
         const WeightFormat* format = plan.quantised ? &format_of(*plan.quantised) : nullptr;
         const ActivationLayout layout(format == nullptr ? format_of(WeightType::q8_0) : *format, n_rows, n);
-        const auto address = reinterpret_cast<std::uintptr_t>(params->wdata);
-        auto* own = reinterpret_cast<float*>(static_cast<char*>(params->wdata) +
-                                             ((address + 63) / 64 * 64 - address) +
+        auto* own = reinterpret_cast<float*>(begin_of_work(params) +
                                              row_bytes(op) * static_cast<std::size_t>(params->ith));
         // Neighbouring rows, so that threads do not write to the same lines of memory.
         const std::int64_t per_thread = (n_rows + params->nth - 1) / params->nth;
@@ -49,7 +47,7 @@ class RowOperation : public ggml::cpu::tensor_traits {
 
   private:
     static std::size_t row_bytes(const ggml_tensor* op) {
-        return (static_cast<std::size_t>(op->ne[0]) * sizeof(float) + 63) / 64 * 64;
+        return aligned(static_cast<std::size_t>(op->ne[0]) * sizeof(float));
     }
 
     static void compute_row(const Variant& variant, const RowPlan& plan, std::int64_t row, int n,
@@ -79,11 +77,22 @@ class RowOperation : public ggml::cpu::tensor_traits {
 
 }  // namespace
 
+bool RowPlan::fits(const ggml_tensor* op) {
+    for (const int parameter : {kFunction, kQuantised, kEps}) {
+        if (op->op_params[parameter] != 0) return false;
+    }
+    for (const int source : {kX, kSecond, kBias, kWeight, kShift, kSum}) {
+        if (op->src[source] != nullptr) return false;
+    }
+    return true;
+}
+
 void RowPlan::keep_in(ggml_tensor* op) const {
     op->op_params[kFunction] = static_cast<std::int32_t>(function);
     op->op_params[kQuantised] = quantised ? static_cast<std::int32_t>(*quantised) + 1 : 0;
     std::memcpy(op->op_params + kEps, &eps, sizeof eps);
-    op->src[kX] = x;
+    // What is named twice would seem to be needed twice, and not be overwritten in place.
+    op->src[kX] = x == op->src[0] ? nullptr : x;
     op->src[kSecond] = second;
     op->src[kBias] = bias;
     op->src[kWeight] = weight;
@@ -96,8 +105,8 @@ RowPlan RowPlan::of(const ggml_tensor* op) {
     plan.function = static_cast<Function>(op->op_params[kFunction]);
     if (op->op_params[kQuantised] != 0)
         plan.quantised = static_cast<WeightType>(op->op_params[kQuantised] - 1);
-    std::memcpy(&plan.eps, op->op_params + kEps, sizeof plan.eps);
-    plan.x = op->src[kX];
+    plan.eps = float_parameter(op, kEps);
+    plan.x = op->src[kX] == nullptr ? op->src[0] : op->src[kX];
     plan.second = op->src[kSecond];
     plan.bias = op->src[kBias];
     plan.weight = op->src[kWeight];

@@ -15,9 +15,9 @@ namespace fastplr::kernels {
 /// What an operation that was taken over computes. It is kept in the operation, whose free sources and
 /// parameters hold it, so that ggml keeps the memory of what is read here.
 struct RowPlan {
-    enum class Function : std::int32_t { none = 0, rms_norm, layer_norm, silu, gelu };
+    enum class Function : std::int32_t { rms_norm, layer_norm, silu, gelu };
 
-    Function function = Function::none;
+    Function function = Function::rms_norm;
     ggml_tensor* x = nullptr;
     ggml_tensor* second = nullptr;  ///< added to x, of its shape; or null
     ggml_tensor* bias = nullptr;    ///< added to every row; or null
@@ -28,8 +28,9 @@ struct RowPlan {
     float eps = 0.0F;
     std::optional<WeightType> quantised;  ///< the weights that the result is for; else it is float32
 
+    /// Whether `op` has nothing where a plan would be kept.
+    static bool fits(const ggml_tensor* op);
     void keep_in(ggml_tensor* op) const;
-    /// Function none where the operation was not taken over.
     static RowPlan of(const ggml_tensor* op);
 };
 

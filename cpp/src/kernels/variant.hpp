@@ -1,4 +1,4 @@
-// What an instruction set offers: three functions and how to call them.
+// What an instruction set offers: functions, and how to call them.
 #pragma once
 
 #include "weight_format.hpp"
@@ -109,7 +109,6 @@ struct Variant {
 const Variant& reference_variant();
 
 /// Those that were compiled and that this processor can run, the fastest first; the reference is the last.
-
 const Variant* const* available_variants(int& count);
 
 }  // namespace fastplr::kernels

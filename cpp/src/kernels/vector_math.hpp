@@ -1,7 +1,8 @@
 // Functions over the vectors of an instruction set. As tile.hpp: included by one source file for each.
 //
 // A vector type V has for these: Floats, with + - * of the language; kWidth; set(), load(), store(), zero(),
-// fma(a, b, c) = a * b + c, max(), and what is said at its use.
+// fma(a, b, c) = a * b + c, max(a, b), which is b where b is NaN, and
+// what is said at its use.
 #pragma once
 
 #include "tile.hpp"
@@ -30,7 +31,8 @@ typename V::Floats exp(typename V::Floats x) {
     sum = V::fma(sum, rest, V::set(1.6666665459e-1F));
     sum = V::fma(sum, rest, V::set(5.0000001201e-1F));
     sum = V::fma(sum, rest * rest, rest + V::set(1.0F));
-    return V::zero_where_below(x, V::set(kLeastExponent), V::times_power_of_two(sum, power));
+    const Floats found = V::zero_where_below(x, V::set(kLeastExponent), V::times_power_of_two(sum, power));
+    return V::max(found, x);  // e^x > x; the maximum with NaN as the second argument is NaN
 }
 
 /// kWidth vectors as rows of a square, to its columns: each round puts a row of the first half and one of the
@@ -72,29 +74,27 @@ void multiply_floats_tile(const float* const* left, int n_inner, const float* ri
     }
 }
 
-/// The same for any number of rows that is a multiple of V::kFloatRows, and any number of vectors.
+/// The same for V::kFloatRows rows and any number of vectors.
 template <typename V, bool kAdd>
-void multiply_floats(const float* const* left, int n_rows, int n_inner, const float* right, int right_stride,
+void multiply_floats(const float* const* left, int n_inner, const float* right, int right_stride,
                      int n_columns, float* out, int out_stride) {
     static_assert(V::kFloatColumns <= 4);
     for (int c = 0; c < n_columns; c += V::kFloatColumns) {
         const int count = n_columns - c < V::kFloatColumns ? n_columns - c : V::kFloatColumns;
         const float* from = right + c * V::kWidth;
-        for (int r = 0; r < n_rows; r += V::kFloatRows) {
-            float* to = out + r * out_stride + c * V::kWidth;
-            if (count == 1) {
-                multiply_floats_tile<V, V::kFloatRows, 1, kAdd>(left + r, n_inner, from, right_stride, to,
-                                                                out_stride);
-            } else if (count == 2) {
-                multiply_floats_tile<V, V::kFloatRows, 2, kAdd>(left + r, n_inner, from, right_stride, to,
-                                                                out_stride);
-            } else if (count == 3) {
-                multiply_floats_tile<V, V::kFloatRows, 3, kAdd>(left + r, n_inner, from, right_stride, to,
-                                                                out_stride);
-            } else {
-                multiply_floats_tile<V, V::kFloatRows, 4, kAdd>(left + r, n_inner, from, right_stride, to,
-                                                                out_stride);
-            }
+        float* to = out + c * V::kWidth;
+        if (count == 1) {
+            multiply_floats_tile<V, V::kFloatRows, 1, kAdd>(left, n_inner, from, right_stride, to,
+                                                            out_stride);
+        } else if (count == 2) {
+            multiply_floats_tile<V, V::kFloatRows, 2, kAdd>(left, n_inner, from, right_stride, to,
+                                                            out_stride);
+        } else if (count == 3) {
+            multiply_floats_tile<V, V::kFloatRows, 3, kAdd>(left, n_inner, from, right_stride, to,
+                                                            out_stride);
+        } else {
+            multiply_floats_tile<V, V::kFloatRows, 4, kAdd>(left, n_inner, from, right_stride, to,
+                                                            out_stride);
         }
     }
 }

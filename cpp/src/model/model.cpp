@@ -5,6 +5,7 @@
 #include <new>
 
 #include "available_memory.hpp"
+#include "ggml-backend.h"
 #include "kernels/ggml_join.hpp"
 #include "kernels/variant.hpp"
 #include "llama-arch.h"
@@ -44,11 +45,12 @@ void check_architecture(const ModelInfo& info) {
 }
 
 // Weights go to memory of this machine. Throws ModelMemoryError.
-void check_weights_fit(const gguf::File& file, const ModelInfo& info, std::uint64_t n_blocks) {
+void check_weights_fit(const gguf::File& file, const ModelInfo& info, std::uint64_t n_blocks,
+                       bool floats_in_8_bits) {
     const std::string subject =
         n_blocks < info.n_layers ? "the first " + std::to_string(n_blocks) + " blocks of it" : "it";
     check_memory<ModelMemoryError>(model_file_message(info.path, "loading " + subject),
-                                   static_cast<double>(weight_bytes(file, info, n_blocks)));
+                                   static_cast<double>(weight_bytes(file, info, n_blocks, floats_in_8_bits)));
 }
 
 }  // namespace
@@ -84,8 +86,10 @@ std::unique_ptr<Model::Native> Model::load_native(const std::string& path, const
     const bool partial = options.max_layer != kAllLayers && options.max_layer < n_blocks &&
                          contains(kLoadsFirstBlocks, native->info.architecture);
     const int n_loaded = partial ? std::max(options.max_layer, 1) : n_blocks;
+    const bool in_8_bits =
+        options.kernels && options.floats_in_8_bits && kernels::chosen_variant() != nullptr;
     if (!native->accelerated) {
-        check_weights_fit(file, native->info, static_cast<std::uint64_t>(n_loaded));
+        check_weights_fit(file, native->info, static_cast<std::uint64_t>(n_loaded), in_8_bits);
     }
 
     if (kernels::chosen_variant() != nullptr) kernels::join_ggml();
@@ -112,7 +116,8 @@ std::unique_ptr<Model::Native> Model::load_native(const std::string& path, const
     if (progress.error) std::rethrow_exception(progress.error);
     if (!native->llama) {
         if (guard.out_of_memory()) {
-            const auto n_bytes = weight_bytes(file, native->info, static_cast<std::uint64_t>(n_loaded));
+            const auto n_bytes =
+                weight_bytes(file, native->info, static_cast<std::uint64_t>(n_loaded), in_8_bits);
             throw ModelMemoryError(model_file_message(
                 path, "memory for its weights, " + megabytes(static_cast<double>(n_bytes)) +
                           ", could not be allocated: " + guard.errors()));
@@ -142,7 +147,10 @@ int Model::n_layers() const { return native_->n_layers; }
 int Model::max_layer() const { return native_->max_layer; }
 std::size_t Model::n_bytes_loaded() const {
     std::size_t n_bytes = 0;
-    for (const auto& [name, tensor] : native_->llama->tensors_by_name) n_bytes += ggml_nbytes(tensor);
+    for (const auto& [name, tensor] : native_->llama->tensors_by_name) {
+        const bool rounded = kernels::computes(tensor) && !ggml_is_quantized(tensor->type);
+        n_bytes += rounded ? ggml_backend_buffer_get_alloc_size(tensor->buffer, tensor) : ggml_nbytes(tensor);
+    }
     return n_bytes;
 }
 std::map<std::string, int> Model::types_left_to_ggml() const {

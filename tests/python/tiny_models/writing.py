@@ -272,15 +272,25 @@ def write_tiny_mamba(
     return TinyModel(Path(path), "mamba", tensor_type, shape, vocabulary, None, tensors)
 
 
-def write_tiny(architecture: str, path: str | Path, *, seed: int = 0, tensor_type: str = "F32") -> TinyModel:
-    """Writes a tiny model of any name in ``ARCHITECTURES`` or ``UNUSABLE``, in its usual settings."""
+def write_tiny(
+    architecture: str, path: str | Path, *, seed: int = 0, tensor_type: str = "F32", **shape: int
+) -> TinyModel:
+    """Writes a tiny model of any name in ``ARCHITECTURES`` or ``UNUSABLE``, in its usual settings.
+
+    Args:
+        architecture: Its name in llama.cpp.
+        path: Where to.
+        seed: Of the weights.
+        tensor_type: As of the others.
+        shape: Widths and numbers as its own function has them; not of a recurrent one.
+    """
     if architecture in BERTS:
-        return write_tiny_bert(path, architecture=architecture, seed=seed, tensor_type=tensor_type)
+        return write_tiny_bert(path, architecture=architecture, seed=seed, tensor_type=tensor_type, **shape)
     if architecture in ("t5", "t5encoder"):
-        return write_tiny_t5(path, architecture=architecture, seed=seed, tensor_type=tensor_type)
+        return write_tiny_t5(path, architecture=architecture, seed=seed, tensor_type=tensor_type, **shape)
     if architecture in RECURRENT:
         return write_tiny_mamba(path, seed=seed, tensor_type=tensor_type)
-    return write_tiny_llama(path, seed=seed, tensor_type=tensor_type, architecture=architecture)
+    return write_tiny_llama(path, seed=seed, tensor_type=tensor_type, architecture=architecture, **shape)
 
 
 def _start(
