@@ -11,7 +11,9 @@ namespace fastplr::kernels {
 
 constexpr std::size_t kAlignment = 64;
 
-constexpr std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+constexpr std::size_t aligned(std::size_t bytes) {
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 /// The first aligned byte of a work buffer; what is asked for has to be kAlignment larger.
 inline char* begin_of_work(const ggml_compute_params* params) {
