@@ -22,7 +22,8 @@ struct ModelOptions {
     /// Layers kept on an accelerator; 0 computes on the CPU, negative means all. Needs a build with such a
     /// backend.
     int n_gpu_layers = 0;
-    /// Whether matrices are packed for fastplr's own kernels, where the processor and the types of the file
+    /// Whether fastplr's own kernels compute: products with quantised matrices, packed for them when they are
+    /// loaded, attention, norms, activation functions and rotary embeddings, where the processor and the file
     /// allow that (`FASTPLR_KERNELS=off` in the environment says no for the whole process). ggml computes the
     /// rest.
     bool kernels = true;
