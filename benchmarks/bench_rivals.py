@@ -22,6 +22,7 @@ from harness.measure import Comparison
 from harness.plan import ROWS, Row
 from harness.profile import add_profile
 from harness.results import Results
+from harness.roofline import measure_peak
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 RESULTS = Path(__file__).parent / "results"
@@ -68,6 +69,7 @@ def results(request: pytest.FixtureRequest, n_threads: int) -> Results:
         pytest.skip(str(error))
     measured = comparison.run()
     add_profile(measured, quick=quick, n_threads=n_threads)
+    measured.peak_gops = measure_peak(n_threads)
     whole = len(rows) == len(ROWS) and not quick
     name = "rivals" if whole else "quick" if quick else "part"
     measured.save(RESULTS / f"{name}.json")

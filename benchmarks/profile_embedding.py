@@ -18,10 +18,11 @@ def main() -> None:
     n_threads = int(os.environ.get("FASTPLR_BENCH_THREADS", "2"))
     pin_to_cores(n_threads)
     try:
-        shares = profile(draw_corpus(N_TEXTS["main"]), n_threads=n_threads)
+        found = profile(draw_corpus(N_TEXTS["main"]), n_threads=n_threads)
     except (NoProfile, NoTasks) as reason:
         sys.exit(f"no profile: {reason}")
-    for kind, share, symbols in shares:
+    print(f"{found.ms_per_text:.2f} ms a text")
+    for kind, (share, symbols) in found.shares.items():
         print(f"{share:6.1%}  {kind:30}  {', '.join(symbols)}")
 
 

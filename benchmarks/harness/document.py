@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.corpus import FORMS
 from harness.results import Results, RowResult
+from harness.roofline import ROWS, operations_per_second
 from harness.targets import TARGETS
 
 __all__ = ["render", "table"]
@@ -29,6 +30,7 @@ def render(results: Results) -> str:
         _long(results),
         _memory(results),
         _profile(results),
+        _roofline(results),
         _how(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -174,12 +176,38 @@ def _memory(results: Results) -> str:
 def _profile(results: Results) -> str:
     if not results.profile_note:
         return ""
-    lines = [
-        (name, f"{share:.1%}", ", ".join(f"`{symbol}`" for symbol in symbols))
-        for name, share, symbols in results.profile
-    ]
-    shares = "\n\n" + table(["", "share", "most of it"], lines, left=1) if lines else ""
-    return f"## Where the time goes\n\n{results.profile_note}{shares}"
+    title = f"## Where the time goes\n\n{results.profile_note}"
+    if not results.profiles:
+        return title
+    last = results.profiles[-1]
+    kinds = list(dict.fromkeys(kind for profile in reversed(results.profiles) for kind in profile.shares))
+    lines = [["all", *(cell for one in results.profiles for cell in (f"{one.ms_per_text:.2f}", "")), ""]]
+    for kind in kinds:
+        shares = [one.shares.get(kind, (0.0, []))[0] for one in results.profiles]
+        cells = [
+            cell
+            for one, share in zip(results.profiles, shares, strict=True)
+            for cell in (f"{share * one.ms_per_text:.2f}", f"{share:.1%}")
+        ]
+        lines.append([kind, *cells, ", ".join(f"`{symbol}`" for symbol in last.shares.get(kind, (0.0, []))[1])])
+    head = ["", *(cell for one in results.profiles for cell in (f"{one.title}, ms", "share")), "most of it"]
+    return f"{title}\n\n" + table(head, lines)
+
+
+def _roofline(results: Results) -> str:
+    if results.peak_gops is None:
+        return ""
+    lines = []
+    for row_id in ROWS:
+        row, speed = results.row(row_id), operations_per_second(results, row_id)
+        if row is not None and speed is not None:
+            lines.append([row.model, row.title, f"{speed:.0f}", f"{speed / results.peak_gops:.0%}"])
+    return (
+        "## Distance to the roofline\n\n"
+        f"`vpdpbusd`, on registers alone, makes {results.peak_gops:.0f} GOP/s on {results.n_threads} threads of this "
+        "machine. The matrix\nproducts of each row's blocks, two operations a weight and token, over the row's whole "
+        "time, without a prompt:\n\n" + table(["model", "rival", "GOP/s", "of the peak"], lines, left=2)
+    )
 
 
 def _how() -> str:

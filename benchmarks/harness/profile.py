@@ -1,4 +1,4 @@
-"""Where the time of the embedding goes, by kind of work, as `perf` sees it.
+"""Where the time of the embedding goes, by kind of work, as `perf` sees it: with ggml's kernels and with fastplr's.
 
 The run is that of the "half depth, an instruction before the text" row. `perf` interrupts the process a thousand times
 a second and notes the function that runs; functions are sorted into kinds of work by their names.
@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.corpus import Corpus, draw_corpus
 from harness.measure import FIRST_TEXT, N_TEXTS, QUICK_N_TEXTS
 from harness.models import MODELS
-from harness.results import Results
+from harness.results import Profile, Results
 from harness.worker_process import PythonWorker, RivalFailed, RivalUnavailable
 
 __all__ = ["KINDS", "NoProfile", "add_profile", "kind_of", "profile"]
@@ -77,8 +77,8 @@ def kind_of(symbol: str) -> str:
     return next((kind for kind, pattern in KINDS if pattern.search(symbol)), REST)
 
 
-def profile(corpus: Corpus, *, n_threads: int) -> list[tuple[str, float, list[str]]]:
-    """(kind, share of the time, the functions that take most of it), largest share first.
+def profile(corpus: Corpus, *, n_threads: int, kernels: bool = True) -> Profile:
+    """Of one run over the corpus, `kernels` as Embedder's.
 
     Raises:
         NoProfile: `perf` is not here or may not be used, or the extension was built without symbols.
@@ -87,17 +87,19 @@ def profile(corpus: Corpus, *, n_threads: int) -> list[tuple[str, float, list[st
         raise NoProfile("`perf` is not installed (Debian: `linux-perf`)")
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "perf.data"
-        _record(corpus, data, n_threads)
+        seconds = _record(corpus, data, n_threads, kernels)
         command = ["perf", "report", "-i", str(data), "--stdio", "-q", "--no-children", "-t", ";", "-s", "dso,symbol"]
         report = subprocess.run(command, capture_output=True, text=True, check=False)
     if report.returncode != 0:
         raise NoProfile(f"`perf report` failed: {report.stderr.strip()[-200:]}")
-    return sort_by_kind(report.stdout)
+    title = "fastplr's kernels" if kernels else "ggml's kernels"
+    return Profile(title, 1e3 * seconds / corpus.n_texts, sort_by_kind(report.stdout))
 
 
-def _record(corpus: Corpus, data: Path, n_threads: int) -> None:
+def _record(corpus: Corpus, data: Path, n_threads: int, kernels: bool) -> float:
+    """Seconds of the run, of which `perf` writes its samples to `data`."""
     model = MODELS[MODEL]
-    settings = {"model": model.spec, "layer": model.n_layers // 2, "pooling": "mean"}
+    settings = {"model": model.spec, "layer": model.n_layers // 2, "pooling": "mean", "kernels": kernels}
     try:
         worker = PythonWorker("harness.profiled_embedding", "ProfiledEmbedding", settings, n_threads)
     except RivalUnavailable as error:
@@ -110,16 +112,17 @@ def _record(corpus: Corpus, data: Path, n_threads: int) -> None:
             time.sleep(1)  # until it is attached
             if perf.poll() is not None:
                 raise NoProfile(f"`perf record` failed: {perf.communicate()[1].strip()[-200:]}")
-            worker.embed(corpus.groups(FORM))
+            seconds, _ = worker.embed(corpus.groups(FORM))
             perf.send_signal(signal.SIGINT)
             perf.communicate()  # it writes the end of its file, and then says so
+        return seconds
     except RivalFailed as error:
         raise NoProfile(str(error)) from error
     finally:
         worker.close()
 
 
-def sort_by_kind(report: str) -> list[tuple[str, float, list[str]]]:
+def sort_by_kind(report: str) -> dict[str, tuple[float, list[str]]]:
     """Sort the lines "share%;library;[.] function" of a report into kinds. Raises NoProfile without symbols."""
     shares: dict[str, float] = defaultdict(float)
     symbols: dict[str, list[tuple[float, str]]] = defaultdict(list)
@@ -149,22 +152,23 @@ def sort_by_kind(report: str) -> list[tuple[str, float, list[str]]]:
     total = sum(shares.values())
     if not total:
         raise NoProfile("`perf` took no samples")
-    return [
-        (kind, share / total, [name for _, name in sorted(symbols[kind], reverse=True)[:3]])
+    return {
+        kind: (share / total, [name for _, name in sorted(symbols[kind], reverse=True)[:3]])
         for kind, share in sorted(shares.items(), key=lambda item: -item[1])
-    ]
+    }
 
 
 def add_profile(results: Results, *, quick: bool, n_threads: int) -> None:
-    """Put a profile into `results`, or a note that says why there is none."""
+    """Put profiles into `results`, or a note that says why there is none."""
     corpus = draw_corpus((QUICK_N_TEXTS if quick else N_TEXTS)["main"])
     model = MODELS[MODEL]
     try:
-        results.profile = profile(corpus, n_threads=n_threads)
+        results.profiles = [profile(corpus, n_threads=n_threads, kernels=kernels) for kernels in (False, True)]
         results.profile_note = (
-            f"Share of the processors' time in fastplr: {model.title}, layer {model.n_layers // 2}, {corpus.n_texts}"
-            "\ntexts, an instruction before each (shared). Functions that `perf` met are sorted by their names\n"
-            "(`benchmarks/harness/profile.py`)."
+            f"fastplr, {model.title}, layer {model.n_layers // 2}, {corpus.n_texts} texts, an instruction before"
+            "\neach (shared), with `kernels=False` and as it is: milliseconds a text, one run under `perf` each. A"
+            "\nkind's milliseconds are its share of the cores' time; functions are sorted by their names"
+            "\n(`benchmarks/harness/profile.py`)."
         )
     except NoProfile as reason:
         results.profile_note = f"No profile: {reason}."

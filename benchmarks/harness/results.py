@@ -50,6 +50,21 @@ class RowResult:
 
 
 @dataclass
+class Profile:
+    """Where the time of one run goes.
+
+    Attributes:
+        title: What ran.
+        ms_per_text: Of the run, until all cores were done.
+        shares: By kind of work its share of the cores' time and the functions that take most of it; largest first.
+    """
+
+    title: str
+    ms_per_text: float
+    shares: dict[str, tuple[float, list[str]]]
+
+
+@dataclass
 class Results:
     """A whole run.
 
@@ -63,8 +78,9 @@ class Results:
         minutes: Duration of the run.
         lengths: Tokens of each text by (tokenizer, form), as "weights/form".
         quick: Whether it was only a check that everything works.
-        profile: Share of time by kind of work, largest first; empty where there is none.
-        profile_note: What the profile is of, or why there is none.
+        profiles: Of ggml's kernels and of fastplr's; empty where there is none.
+        profile_note: What the profiles are of, or why there is none.
+        peak_gops: GOP/s of the instruction that multiplies bytes, on all the threads, where it was measured.
         amended: What was measured in a later run, if anything (see harness/amend.py).
     """
 
@@ -77,8 +93,9 @@ class Results:
     minutes: float = 0.0
     lengths: dict[str, list[int]] = field(default_factory=dict)
     quick: bool = False
-    profile: list[tuple[str, float, list[str]]] = field(default_factory=list)
+    profiles: list[Profile] = field(default_factory=list)
     profile_note: str = ""
+    peak_gops: float | None = None
     amended: str = ""
 
     def row(self, row_id: str) -> RowResult | None:
@@ -95,5 +112,5 @@ class Results:
         """The inverse of `save`."""
         values = json.loads(path.read_text("utf-8"))
         values["rows"] = [RowResult(**row) for row in values["rows"]]
-        values["profile"] = [(name, share, symbols) for name, share, symbols in values["profile"]]
+        values["profiles"] = [Profile(**profile) for profile in values["profiles"]]
         return cls(**values)

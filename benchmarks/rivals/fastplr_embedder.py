@@ -19,10 +19,25 @@ class Fastplr:
         layer: As Embedder's.
         pooling: As Embedder's.
         n_batch: As Embedder's; None is its default.
+        kernels: As Embedder's.
     """
 
-    def __init__(self, model: str, n_threads: int, layer: int | str, pooling: str, n_batch: int | None = None) -> None:
-        self.settings = {"layer": layer, "pooling": pooling, "n_threads": n_threads, "n_batch": n_batch}
+    def __init__(
+        self,
+        model: str,
+        n_threads: int,
+        layer: int | str,
+        pooling: str,
+        n_batch: int | None = None,
+        kernels: bool = True,
+    ) -> None:
+        self.settings = {
+            "layer": layer,
+            "pooling": pooling,
+            "n_threads": n_threads,
+            "n_batch": n_batch,
+            "kernels": kernels,
+        }
         self.model = model
         self.used = False
 

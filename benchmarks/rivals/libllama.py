@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.build_folder import find_built
 from harness.corpus import Group
 from harness.worker_process import RivalUnavailable, WorkerProcess
 
@@ -30,15 +30,12 @@ def find_program(which: str = "stock") -> Path:
 
     The variable names a build folder. Raises RivalUnavailable where the program was not built.
     """
-    named = os.environ.get("FASTPLR_BENCH_LIBLLAMA")
-    folders = [Path(named)] if named else list((Path(__file__).parents[2] / "build").glob("*"))
-    built = [path for path in (folder / PROGRAMS[which] for folder in folders) if path.is_file()]
-    if not built:
+    found = find_built(PROGRAMS[which])
+    if found is None:
         raise RivalUnavailable(
-            f"no {PROGRAMS[which]} in {named or 'build/*'}: build it with FASTPLR_BUILD_BENCHMARKS=ON"
-            " (benchmarks/README.md)"
+            f"no {PROGRAMS[which]} in a build folder: build it with FASTPLR_BUILD_BENCHMARKS=ON (benchmarks/README.md)"
         )
-    return max(built, key=lambda path: path.stat().st_mtime)
+    return found
 
 
 class LibllamaWorker(WorkerProcess):

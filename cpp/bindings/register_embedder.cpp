@@ -77,7 +77,7 @@ void register_embedder(py::module_& m) {
                      std::move(model),
                      fastplr::EmbedderOptions{n_ctx, n_batch, n_threads, share_prefix, max_lanes});
              }),
-             py::arg("model"), py::kw_only(), py::arg("n_ctx") = 0, py::arg("n_batch") = 256,
+             py::arg("model"), py::kw_only(), py::arg("n_ctx") = 0, py::arg("n_batch") = 512,
              py::arg("n_threads") = 0, py::arg("share_prefix") = true, py::arg("max_lanes") = 0)
         .def_property_readonly(
             "model",

@@ -49,7 +49,7 @@ class Embedder:
         model: Model,
         *,
         n_ctx: int = 0,
-        n_batch: int = 256,
+        n_batch: int = 512,
         n_threads: int = 0,
         share_prefix: bool = True,
         max_lanes: int = 0,

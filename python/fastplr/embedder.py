@@ -34,7 +34,7 @@ Layer = int | Literal["middle"]
 Features = npt.NDArray[np.float32]
 
 POOLINGS = ("mean", "mean_all", "last")
-DEFAULT_N_BATCH = 256
+DEFAULT_N_BATCH = 512
 MAX_N_BATCH = 8192  # these two as in cpp/src/embedding/checks.cpp
 MAX_N_THREADS = 512
 #: Texts that embed() takes at once from what has no length: a few of the engine's windows (see embedding_run.py).
@@ -61,7 +61,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             with a :class:`fastplr.TruncationWarning` that counts such texts.
         n_ctx: Longest input in tokens, prompt included. Default: the model's own limit. Memory is taken as texts
             need it.
-        n_batch: Tokens computed at once, 1 to 8192. Default: 256; of a T5 never more than 128.
+        n_batch: Tokens computed at once, 1 to 8192. Default: 512; of a T5 never more than 128.
         n_threads: Threads of computation, 1 to 512. Default: the cores that this process may use. More threads than
             cores are honoured but slow: they take turns, and each takes memory for its own batch.
         n_gpu_layers: Layers on an accelerator, where fastplr was built with one; negative means all.

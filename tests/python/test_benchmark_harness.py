@@ -15,7 +15,7 @@ from harness.document import render
 from harness.machine import revision
 from harness.process_memory import peak_bytes, reset_peak, resident_bytes
 from harness.profile import NoProfile, sort_by_kind
-from harness.results import Results, RowResult
+from harness.results import Profile, Results, RowResult
 from harness.targets import TARGETS, Target
 from harness.worker_process import PythonWorker, RivalFailed, RivalUnavailable, WorkerProcess
 
@@ -191,12 +191,23 @@ def test_document_holds_what_the_results_say(tmp_path):
     ]
     results = results_of(*rows)
     results.lengths = {"smollm2/none/main": [2, 4]}
+    results.profile_note = "A note."
+    results.profiles = [
+        Profile("before", 20.0, {"attention": (0.75, ["attend"]), "copies": (0.25, ["memcpy"])}),
+        Profile("after", 10.0, {"attention": (1.0, ["faster"])}),
+    ]
+    results.peak_gops = 100.0
     results.save(tmp_path / "results.json")
     text = render(Results.read(tmp_path / "results.json"))
     assert "| smollm2-q4_0 | fastplr-half | 2.5 | 2.0 to 5.0 | 3 | 25 | 3 |  | 0.98765 | 0.90000 |" in text
     assert "not here: No module named 'missing'" in text
     assert "| 4.00× (3.20 to 8.00) | yes |" in text
     assert "| smollm2 | main | no prompt | 2 | 3.0 | 4 |" in text
+    assert "| attention | 15.00 | 75.0% | 10.00 | 100.0% | `faster` |" in text
+    assert "| copies | 5.00 | 25.0% | 0.00 | 0.0% |  |" in text
+    n_tokens = results.rows[0].n_tokens
+    gops = n_tokens / 4.0 * 15 * 2 * (2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536) / 1e9
+    assert f"| smollm2-q4_0 | fastplr-half | {gops:.0f} | {gops:.0f}% |" in text
 
 
 def test_profile_sorts_functions_into_kinds():
@@ -212,7 +223,7 @@ def test_profile_sorts_functions_into_kinds():
     15.00% ;_core.so ;[.] ggml_barrier ;- -
     10.00% ;[kernel.kallsyms] ;[k] memcpy ;- -
     """
-    shares = {kind: share for kind, share, _ in sort_by_kind(report)}
+    shares = {kind: share for kind, (share, _) in sort_by_kind(report).items()}
     wanted = {
         "matrix products": 0.4,
         "attention": 0.15,

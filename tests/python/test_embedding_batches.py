@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastplr import Embedder, _core
+from fastplr import Embedder, InputError, _core
 from tiny_models import TinyModel
 
 TEXTS = [f"number {i} " + "the film " * (i % 7) for i in range(40)]
@@ -72,6 +72,26 @@ def test_texts_are_tokenised_while_others_are_computed(engine: _core.Embedder) -
         with pytest.raises(KeyError, match="enough"):
             engine.embed(some, out[: len(some)], layers=[1], poolings=["mean"], truncate=True, on_batch=stop)
     assert n_threads[1] == n_threads[0] + 1
+
+
+@pytest.mark.parametrize("n_texts", [2, 31, 32, 33, 511, 513])
+def test_texts_that_two_threads_tokenise_stay_in_order(tiny_llama: TinyModel, n_texts: int) -> None:
+    texts = [f"film {i}" for i in range(n_texts)]
+    one, two = (
+        Embedder(Path(tiny_llama.path), n_threads=n, layer=0, cache=False, progress=False).embed(texts) for n in (1, 2)
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(("blank", "named"), [((5, 35), 5), ((35, 39), 35), ((19, 20), 19)])
+def test_the_first_bad_text_is_named_whichever_thread_met_it(
+    tiny_llama: TinyModel, blank: tuple[int, ...], named: int
+) -> None:
+    engine = _core.Embedder(_core.Model(str(tiny_llama.path)), n_threads=2)
+    texts = [" " if i in blank else f"film {i}" for i in range(40)]
+    out = np.empty((len(texts), 1, 1, 64), dtype=np.float32)
+    with pytest.raises(InputError, match=rf"texts\[{named}\]"):
+        engine.embed(texts, out, layers=[1], poolings=["mean"])
 
 
 def test_what_it_raises_ends_the_work(engine: _core.Embedder, tiny_llama: TinyModel) -> None:

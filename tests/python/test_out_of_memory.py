@@ -113,7 +113,7 @@ leave(None)
 print(model.embed(texts).shape)
 """
     error, smaller, larger = run(program, wide.path)
-    assert "n_batch 256" in error
+    assert "n_batch 512" in error
     assert (smaller, larger) == ("(1, 512)", "(2, 512)")
 
 
@@ -151,7 +151,7 @@ leave(2 << 20)
 try:
     model.embed(["the film is slow " * 1600])
 except fastplr.ContextMemoryError as error:
-    print("n_batch 256" in str(error))
+    print("n_batch 512" in str(error))
 """
     assert run(program, wide.path, other) == ["2", "(1, 512)", "1", "True"]
 

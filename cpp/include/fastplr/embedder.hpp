@@ -51,7 +51,7 @@ struct EmbedderOptions {
     /// need it.
     int n_ctx = 0;
     /// Tokens computed at once, in [1, 8192]; of a T5 never more than 128, see docs/engine.md.
-    int n_batch = 256;
+    int n_batch = 512;
     /// Threads; 0 means available_cores().
     int n_threads = 0;
     /// Compute the tokens that all texts of a call begin with, such as the prompt before the text, only once,

@@ -362,8 +362,8 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
     std::size_t n_done = 0;
     impl.n_computed = 0;
     impl.n_lanes_that_fit = SIZE_MAX;
-    TokenWindows windows(impl.tokenizer, static_cast<std::size_t>(impl.options.n_ctx), texts, request,
-                         fork_watch);
+    TokenWindows windows(impl.tokenizer, static_cast<std::size_t>(impl.options.n_ctx), impl.options.n_threads,
+                         texts, request, fork_watch);
     TokenWindow window;
     while (windows.next(window)) {
         const auto is_cut = [&](std::size_t i) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -11,8 +12,15 @@ namespace fastplr {
 namespace {
 
 constexpr std::chrono::milliseconds kBetweenSteps{50};
+constexpr std::size_t kTextsWorthAThread = 32;
 
 struct Stopped {};
+
+void append(TokenWindow& window, TokenWindow&& more) {
+    std::move(more.texts.begin(), more.texts.end(), std::back_inserter(window.texts));
+    window.positions.insert(window.positions.end(), more.positions.begin(), more.positions.end());
+    window.truncated.insert(window.truncated.end(), more.truncated.begin(), more.truncated.end());
+}
 
 TokenizedText tokenize_text(const Tokenizer& tokenizer, const std::string& text, const EmbedRequest& request,
                             std::size_t n_ctx, const std::string& name, bool& cut) {
@@ -96,10 +104,15 @@ std::size_t bytes_to_tokenize(const Tokenizer& tokenizer, const std::string& tex
     return n_bytes;
 }
 
-TokenWindows::TokenWindows(const Tokenizer& tokenizer, std::size_t n_ctx,
+TokenWindows::TokenWindows(const Tokenizer& tokenizer, std::size_t n_ctx, int n_threads,
                            const std::vector<std::string>& texts, const EmbedRequest& request,
                            const ForkWatch& fork_watch)
-    : tokenizer_(tokenizer), n_ctx_(n_ctx), texts_(texts), request_(request), fork_watch_(fork_watch) {}
+    : tokenizer_(tokenizer),
+      n_ctx_(n_ctx),
+      n_threads_(n_threads),
+      texts_(texts),
+      request_(request),
+      fork_watch_(fork_watch) {}
 
 TokenWindows::~TokenWindows() {
     stop_ = true;
@@ -107,15 +120,15 @@ TokenWindows::~TokenWindows() {
         (void)ahead_.release();  // its destructor would wait for a thread that only the parent has
 }
 
-TokenWindow TokenWindows::tokenize(std::size_t first, const std::function<void()>& on_text) const {
+TokenWindow TokenWindows::tokenize(std::size_t first, std::size_t end,
+                                   const std::function<void()>& on_text) const {
     TokenWindow window;
-    const std::size_t end = std::min(first + kTextsPerWindow, texts_.size());
     window.texts.reserve(end - first);
     window.positions.reserve(end - first);
     for (std::size_t i = first; i < end; ++i) {
         const std::size_t shown_index = request_.indices.empty() ? i : request_.indices[i];
         check_text(texts_[i], shown_index);
-        if (on_text) on_text();
+        on_text();
         bool cut = false;
         window.texts.push_back(tokenize_text(tokenizer_, texts_[i], request_, n_ctx_,
                                              "texts[" + std::to_string(shown_index) + "]", cut));
@@ -125,36 +138,51 @@ TokenWindow TokenWindows::tokenize(std::size_t first, const std::function<void()
     return window;
 }
 
+TokenWindow TokenWindows::tokenize_here(std::size_t first, std::size_t end) const {
+    // Not after every text: who is asked may have to wait for a lock each time.
+    auto asked = std::chrono::steady_clock::now();
+    return tokenize(first, end, [&] {
+        if (!request_.on_step || std::chrono::steady_clock::now() - asked < kBetweenSteps) return;
+        request_.on_step();
+        asked = std::chrono::steady_clock::now();
+    });
+}
+
+void TokenWindows::begin_ahead(std::size_t first, std::size_t end) {
+    const auto work = [this, first, end] {
+        return tokenize(first, end, [this] {
+            if (stop_) throw Stopped{};
+        });
+    };
+    try {
+        ahead_ = std::make_unique<std::future<TokenWindow>>(std::async(std::launch::async, work));
+    } catch (const std::system_error&) {
+        // No thread to be had: who wants these texts tokenises them.
+    }
+}
+
+TokenWindow TokenWindows::wait_for_ahead() {
+    while (ahead_->wait_for(kBetweenSteps) != std::future_status::ready) {
+        if (request_.on_step) request_.on_step();
+    }
+    const auto ahead = std::move(ahead_);
+    return ahead->get();
+}
+
 bool TokenWindows::next(TokenWindow& window) {
     if (taken_ >= texts_.size()) return false;
+    const std::size_t end = std::min(taken_ + kTextsPerWindow, texts_.size());
     if (ahead_) {
-        while (ahead_->wait_for(kBetweenSteps) != std::future_status::ready) {
-            if (request_.on_step) request_.on_step();
-        }
-        window = ahead_->get();
-        ahead_.reset();
+        window = wait_for_ahead();
     } else {
-        // Not after every text: who is asked may have to wait for a lock each time.
-        auto asked = std::chrono::steady_clock::now();
-        window = tokenize(taken_, [&] {
-            if (!request_.on_step || std::chrono::steady_clock::now() - asked < kBetweenSteps) return;
-            request_.on_step();
-            asked = std::chrono::steady_clock::now();
-        });
+        const bool two_threads = n_threads_ > 1 && end - taken_ >= kTextsWorthAThread;
+        const std::size_t middle = two_threads ? taken_ + (end - taken_) / 2 : end;
+        if (middle < end) begin_ahead(middle, end);
+        window = tokenize_here(taken_, middle);
+        if (middle < end) append(window, ahead_ ? wait_for_ahead() : tokenize_here(middle, end));
     }
-    taken_ += window.texts.size();
-    if (taken_ < texts_.size()) {
-        const auto work = [this, first = taken_] {
-            return tokenize(first, [this] {
-                if (stop_) throw Stopped{};
-            });
-        };
-        try {
-            ahead_ = std::make_unique<std::future<TokenWindow>>(std::async(std::launch::async, work));
-        } catch (const std::system_error&) {
-            // No thread to be had: the next call tokenises by itself.
-        }
-    }
+    taken_ = end;
+    if (taken_ < texts_.size()) begin_ahead(taken_, std::min(taken_ + kTextsPerWindow, texts_.size()));
     return true;
 }
 

@@ -1,5 +1,5 @@
-// The texts of a call as tokens, one window of them at a time; the next window is tokenised while one is
-// computed.
+// The texts of a call as tokens, one window of them at a time; the first window is tokenised by two threads,
+// every other one while the one before it is computed.
 #pragma once
 
 #include <atomic>
@@ -36,8 +36,10 @@ std::size_t bytes_to_tokenize(const Tokenizer& tokenizer, const std::string& tex
 class TokenWindows {
   public:
     /// \param n_ctx tokens that a text may have, prompt included.
-    TokenWindows(const Tokenizer& tokenizer, std::size_t n_ctx, const std::vector<std::string>& texts,
-                 const EmbedRequest& request, const ForkWatch& fork_watch);
+    /// \param n_threads more than 1 allows a second thread for the first window.
+    TokenWindows(const Tokenizer& tokenizer, std::size_t n_ctx, int n_threads,
+                 const std::vector<std::string>& texts, const EmbedRequest& request,
+                 const ForkWatch& fork_watch);
     ~TokenWindows();
     TokenWindows(const TokenWindows&) = delete;
     TokenWindows& operator=(const TokenWindows&) = delete;
@@ -47,10 +49,14 @@ class TokenWindows {
     bool next(TokenWindow& window);
 
   private:
-    TokenWindow tokenize(std::size_t first, const std::function<void()>& on_text) const;
+    TokenWindow tokenize(std::size_t first, std::size_t end, const std::function<void()>& on_text) const;
+    TokenWindow tokenize_here(std::size_t first, std::size_t end) const;
+    void begin_ahead(std::size_t first, std::size_t end);
+    TokenWindow wait_for_ahead();
 
     const Tokenizer& tokenizer_;
     std::size_t n_ctx_;
+    int n_threads_;
     const std::vector<std::string>& texts_;
     const EmbedRequest& request_;
     const ForkWatch& fork_watch_;
