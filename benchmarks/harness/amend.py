@@ -1,4 +1,5 @@
-"""Takes peak memory and load time of some rows from a later run, and writes docs/benchmarks.md again.
+"""Takes peak memory and load time of some rows from a later run, whole rows that the first run could not measure, and
+the profile; writes docs/benchmarks.md again.
 
     python -m pytest benchmarks/bench_rivals.py -k fastplr --minutes 1     # writes results/part.json
     cd benchmarks && python -m harness.amend
@@ -20,14 +21,28 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 def amend(whole: Results, part: Results) -> Results:
-    """`whole`, with the peak memory and load time of the rows of `part`."""
-    names = set()
-    for row in whole.rows:
+    """`whole`, with the peak memory and load time of the rows of `part`, its rows that `whole` lacks, its profile."""
+    names, added = set(), set()
+    for number, row in enumerate(whole.rows):
         later = part.row(row.id)
-        if later is not None and row.seconds:
+        if later is None:
+            continue
+        if row.seconds:
             row.peak_bytes, row.load_seconds = later.peak_bytes, later.load_seconds
             names.add(row.title.split(",")[0])
-    whole.amended = f"peak memory and load time of {', '.join(sorted(names))}: {part.date}"
+        else:
+            whole.rows[number] = later
+            added.add(row.model)
+    whole.lengths = {**part.lengths, **whole.lengths}
+    parts = [
+        f"{what} of {', '.join(sorted(some))}"
+        for what, some in (("peak memory and load time", names), ("rows", added))
+        if some
+    ]
+    if part.profiles:
+        whole.profiles, whole.profile_note = part.profiles, part.profile_note
+        parts.append("profile")
+    whole.amended = f"{'; '.join(parts)}: {part.date}"
     return whole
 
 

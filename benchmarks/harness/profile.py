@@ -97,7 +97,7 @@ def profile(corpus: Corpus, *, n_threads: int, kernels: bool = True) -> Profile:
 
 
 def _record(corpus: Corpus, data: Path, n_threads: int, kernels: bool) -> float:
-    """Seconds of the run, of which `perf` writes its samples to `data`."""
+    """Seconds of a run; of another one `perf` writes its samples to `data`."""
     model = MODELS[MODEL]
     settings = {"model": model.spec, "layer": model.n_layers // 2, "pooling": "mean", "kernels": kernels}
     try:
@@ -107,12 +107,15 @@ def _record(corpus: Corpus, data: Path, n_threads: int, kernels: bool) -> float:
     try:
         worker.load()
         worker.embed(FIRST_TEXT)
+        groups = corpus.groups(FORM)
+        worker.embed(groups)
+        seconds, _ = worker.embed(groups)  # `perf` slows down the many threads of short calls
         command = ["perf", "record", "-e", "cpu-clock", "-F", "999", "-p", str(worker.pid), "-o", str(data)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as perf:
             time.sleep(1)  # until it is attached
             if perf.poll() is not None:
                 raise NoProfile(f"`perf record` failed: {perf.communicate()[1].strip()[-200:]}")
-            seconds, _ = worker.embed(corpus.groups(FORM))
+            worker.embed(groups)
             perf.send_signal(signal.SIGINT)
             perf.communicate()  # it writes the end of its file, and then says so
         return seconds
@@ -166,8 +169,8 @@ def add_profile(results: Results, *, quick: bool, n_threads: int) -> None:
         results.profiles = [profile(corpus, n_threads=n_threads, kernels=kernels) for kernels in (False, True)]
         results.profile_note = (
             f"fastplr, {model.title}, layer {model.n_layers // 2}, {corpus.n_texts} texts, an instruction before"
-            "\neach (shared), with `kernels=False` and as it is: milliseconds a text, one run under `perf` each. A"
-            "\nkind's milliseconds are its share of the cores' time; functions are sorted by their names"
+            "\neach (shared), with `kernels=False` and as it is: milliseconds a text. A kind's milliseconds are its share,"
+            "\nin a run under `perf`, which makes waiting longer; functions are sorted by their names"
             "\n(`benchmarks/harness/profile.py`)."
         )
     except NoProfile as reason:
