@@ -70,7 +70,8 @@ def _document(lines: list[tuple[str, int, int, float, float]], n_threads: int) -
             "Written by `python benchmarks/choice_time.py`; not edited.",
             table(["", ""], head.items(), left=2),
             "Time of `fastplr.fit` with its defaults, medians of the rounds: the embedding pass, and all else (the "
-            "choice of layer, pooling and penalty, the fit, the temperature). To reach: at most 15 % for 2 and "
+            "choice of layer, pooling and penalty, the fit, the temperature). To reach, before the kernels made "
+            "embedding several times faster: at most 15 % for 2 and "
             f"3 classes. Reached: {100 * statistics.mean(few):.1f} % on average, at most {100 * max(few):.1f} %.",
             table(titles, rows),
         ]

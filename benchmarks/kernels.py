@@ -60,7 +60,7 @@ def main() -> None:
     }
     parts = [
         "# The kernels beside ggml's and oneDNN's\n\nWritten by `python benchmarks/kernels.py`; not edited. GOP/s: two "
-        "operations a weight and row, medians of 21 rounds.",
+        "operations a weight and row, medians of 11 rounds.",
         table(["", ""], facts.items(), left=2),
     ]
     for n_threads in (1, 2):
@@ -88,7 +88,8 @@ def section(folder: Path, n_threads: int) -> str:
             numbers = [str(number) for shape in fitting for number in shape]
             command = [str(folder / "kernel-products"), name, str(n_threads), str(N_ROWS), *numbers]
             lines = lines_of(command, n_threads, FASTPLR_KERNELS=kernels)
-            peak = next((f"{line['peak']:.0f}" for line in lines if "peak" in line), "")
+            measured = next((line["peak"] for line in lines if "peak" in line), 0.0)
+            peak = f"{max(measured, float(peak or 0)):.0f}" if measured else peak
             timed = [line for line in lines if "kernels" in line]
             for ours, theirs in zip(timed[::2], timed[1::2], strict=True):
                 shape = ours["n_inputs"], ours["n_outputs"]

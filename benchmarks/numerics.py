@@ -77,12 +77,21 @@ def main() -> None:
         variations = {
             "the same call again": {},
             "one thread instead of two": {"n_threads": 1},
-            "batches of 64 tokens instead of 256": {"n_batch": 64},
+            "batches of 64 tokens instead of 512": {"n_batch": 64},
             "each text alone instead of in a batch": {"alone": True},
             "prompt computed for every text instead of shared": {"share_prefix": False},
             "prompt not shared, each text alone": {"share_prefix": False, "alone": True},
         }
         rows += [(kind, what, embed(model, texts, **how), plain[kind]) for what, how in variations.items()]
+    for kind in TYPES[1:]:
+        by_ggml = _core.Model(paths[kind], kernels=False)
+        rows += [
+            (kind, f"`kernels=False`: {what}", embed(by_ggml, texts, **how), embed(by_ggml, texts))
+            for what, how in (
+                ("each text alone", {"alone": True}),
+                ("prompt computed for every text", {"share_prefix": False}),
+            )
+        ]
     rows += [(kind, "against F32 weights of the same source", plain[kind], plain["f32"]) for kind in TYPES[1:]]
 
     table = [
@@ -120,17 +129,16 @@ the messages.
 
 {chr(10).join(table)}
 
-The same call gives the same bits, with one thread or several. Other batches add up in another order and read keys and
-values that were rounded to float16, which alone is the rows of F32 and F16. With quantised weights the kernels round
-activations to 8 bits in blocks of 32, and what was a last bit can become a step of that rounding.
+The kernels compute a text's states to the same bits whatever shares its batch: each row's sums have an order of
+their own, and what a token does not see is not gone through (docs/kernels.md). Matrices of floats are ggml's, which
+multiplies by a single row in another order than by several. ggml's kernels for quantised weights, and its attention,
+add up in an order that depends on the batch; rounding to 8 bits makes steps of last bits.
 `tests/python/test_numerics.py` holds these rows to bounds.
 
 Elsewhere in the model, each text alone instead of in a batch (-1 is the state after the output norm):
 
 {chr(10).join(elsewhere)}
 
-A mean over many tokens evens out what one token's state does not, and every block adds to what the blocks before
-rounded.
 """
     TARGET.write_text(text, encoding="utf-8")
     print(text)

@@ -1,5 +1,5 @@
 """Takes peak memory and load time of some rows from a later run, whole rows that the first run could not measure, and
-the profile; writes docs/benchmarks.md again.
+the profile and the processor's peak; writes docs/benchmarks.md again.
 
     python -m pytest benchmarks/bench_rivals.py -k fastplr --minutes 1     # writes results/part.json
     cd benchmarks && python -m harness.amend
@@ -21,7 +21,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 def amend(whole: Results, part: Results) -> Results:
-    """`whole`, with the peak memory and load time of the rows of `part`, its rows that `whole` lacks, its profile."""
+    """`whole`, with the peak memory and load time of the rows of `part`, rows that it lacks, profile and peak."""
     names, added = set(), set()
     for number, row in enumerate(whole.rows):
         later = part.row(row.id)
@@ -42,6 +42,9 @@ def amend(whole: Results, part: Results) -> Results:
     if part.profiles:
         whole.profiles, whole.profile_note = part.profiles, part.profile_note
         parts.append("profile")
+    if part.peak_gops is not None:
+        whole.peak_gops = part.peak_gops
+        parts.append("peak of the processor")
     whole.amended = f"{'; '.join(parts)}: {part.date}"
     return whole
 

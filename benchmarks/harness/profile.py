@@ -169,8 +169,8 @@ def add_profile(results: Results, *, quick: bool, n_threads: int) -> None:
         results.profiles = [profile(corpus, n_threads=n_threads, kernels=kernels) for kernels in (False, True)]
         results.profile_note = (
             f"fastplr, {model.title}, layer {model.n_layers // 2}, {corpus.n_texts} texts, an instruction before"
-            "\neach (shared), with `kernels=False` and as it is: milliseconds a text. A kind's milliseconds are its share,"
-            "\nin a run under `perf`, which makes waiting longer; functions are sorted by their names"
+            "\neach (shared), with `kernels=False` and as it is: milliseconds a text. A kind's milliseconds are its"
+            "\nshare, in a run under `perf`, which makes waiting longer; functions are sorted by their names"
             "\n(`benchmarks/harness/profile.py`)."
         )
     except NoProfile as reason:

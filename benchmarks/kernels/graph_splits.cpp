@@ -1,6 +1,7 @@
 // What it costs to compute the products of a graph in a backend of their own: a graph of the size of
-// SmolLM2-135M's blocks, computed by ggml's scheduler on one CPU backend, and with its products assigned to a
-// second one. Both use fastplr's kernels; the difference is that of splitting.
+// SmolLM2-135M's blocks, computed by ggml's scheduler on one CPU backend, and with its products in a second
+// one that takes nothing else, as ggml-blas does. Both use fastplr's kernels and the same threads; the
+// difference is that of splitting.
 //
 //     graph-splits N_THREADS N_TOKENS
 //
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "ggml-alloc.h"
+#include "ggml-backend-impl.h"
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
 #include "ggml.h"
@@ -59,6 +61,11 @@ int main(int argc, char** argv) {
     ggml_threadpool_params pool = ggml_threadpool_params_default(n_threads);
     ggml_threadpool_t threads = ggml_threadpool_new(&pool);
     ggml_backend_t backends[] = {cpu(n_threads, threads), cpu(n_threads, threads)};
+    ggml_backend_device products = *ggml_backend_get_device(backends[0]);
+    products.iface.supports_op = [](ggml_backend_dev_t, const ggml_tensor* op) {
+        return op->op == GGML_OP_MUL_MAT;
+    };
+    backends[0]->device = &products;
 
     ggml_context* weights = ggml_init({ggml_tensor_overhead() * 1024, nullptr, true});
     std::vector<ggml_tensor*> matrices;
@@ -85,14 +92,15 @@ int main(int argc, char** argv) {
             ggml_cgraph* graph = ggml_new_graph_custom(context, 2048, false);
             ggml_tensor* x = ggml_new_tensor_2d(context, GGML_TYPE_F32, kWidth, n_tokens);
             ggml_set_input(x);
-            ggml_backend_sched_t sched = ggml_backend_sched_new(backends, nullptr, 2, 2048, false, false);
+            ggml_backend_sched_t sched =
+                ggml_backend_sched_new(backends + 1 - apart, nullptr, 1 + apart, 2048, false, false);
             const auto product = [&](ggml_tensor* matrix, ggml_tensor* input) {
                 ggml_tensor* result = ggml_mul_mat(context, matrix, input);
-                ggml_backend_sched_set_tensor_backend(sched, result, backends[apart]);
+                ggml_backend_sched_set_tensor_backend(sched, result, backends[1 - apart]);
                 return result;
             };
             const auto here = [&](ggml_tensor* tensor) {
-                ggml_backend_sched_set_tensor_backend(sched, tensor, backends[0]);
+                ggml_backend_sched_set_tensor_backend(sched, tensor, backends[1]);
                 return tensor;
             };
             ggml_tensor* state = here(ggml_scale(context, x, 1.0F));

@@ -15,7 +15,7 @@
 
 namespace {
 
-constexpr int kRounds = 21;
+constexpr int kRounds = 11;
 constexpr int kRepeats = 8;
 
 double now() {

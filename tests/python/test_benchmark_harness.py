@@ -83,10 +83,12 @@ def test_a_later_run_fills_what_could_not_be_measured_and_brings_its_profile():
     whole = results_of(row("m/fastplr/none", [1.0]), row("m/other/none", [], trouble="no file"))
     part = results_of(row("m/other/none", [2.0]))
     part.date, part.profiles, part.profile_note = "later", [Profile("after", 1.0, {})], "A note."
+    part.peak_gops = 7.0
     found = amend(whole, part)
     assert [one.seconds for one in found.rows] == [[1.0], [2.0]]
     assert found.profiles == part.profiles
-    assert "rows of m; profile: later" in render(found)
+    assert found.peak_gops == 7.0
+    assert "rows of m; profile; peak of the processor: later" in render(found)
 
 
 def test_one_prompt_for_all_texts_is_that_of_middle_length(written_tasks):

@@ -74,6 +74,23 @@ def test_what_should_not_matter(model: _core.Model, kind: str, reference: np.nda
     assert_near(embed(model, **VARIATIONS[variation]), reference, bounds)
 
 
+LONG = ["It is not what I had hoped for. " * 60, "Short.", "My card has not arrived, and I have waited a month. " * 30]
+
+
+@pytest.mark.skipif(not _core.kernels_name(), reason="fastplr's kernels are off, or not for this processor")
+@pytest.mark.parametrize("quantised", ["source", "q8_0", "q4_0", "q5_1"])
+def test_by_the_kernels_quantised_weights_give_a_text_the_same_bits_in_any_batch(quantised: str) -> None:
+    model = load(quantised)
+    texts = [*TEXTS, *LONG]
+    engine = _core.Embedder(model, n_threads=2)
+    together = native_embed(engine, texts, [15], ["mean", "last"], prefix=PREFIX)[0]
+    for settings in ({}, {"n_batch": 64}, {"share_prefix": False}, {"n_threads": 1, "n_batch": 8}):
+        other = _core.Embedder(model, **{"n_threads": 2, **settings})
+        alone = [native_embed(other, [text], [15], ["mean", "last"], prefix=PREFIX)[0] for text in texts[::5]]
+        np.testing.assert_array_equal(np.concatenate(alone), together[::5])
+        np.testing.assert_array_equal(native_embed(other, texts, [15], ["mean", "last"], prefix=PREFIX)[0], together)
+
+
 def test_quantisation() -> None:
     full = embed(load("f32"))
     for kind, bounds in BOUNDS_TO_F32.items():
