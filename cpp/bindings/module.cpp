@@ -3,6 +3,7 @@
 void register_classifier(pybind11::module_& m);
 void register_embedder(pybind11::module_& m);
 void register_errors(pybind11::module_& m);
+void register_explain(pybind11::module_& m);
 void register_logistic_regression(pybind11::module_& m);
 void register_model(pybind11::module_& m);
 void register_model_info(pybind11::module_& m);
@@ -17,4 +18,5 @@ PYBIND11_MODULE(_core, m) {
     register_embedder(m);
     register_logistic_regression(m);
     register_classifier(m);
+    register_explain(m);
 }

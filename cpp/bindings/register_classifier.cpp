@@ -1,4 +1,5 @@
 #include "bindings.hpp"
+#include "classifier_dict.hpp"
 #include "fastplr/classifier.hpp"
 
 namespace py = pybind11;
@@ -78,7 +79,9 @@ py::dict to_dict(const ClassifierData& data) {
     return result;
 }
 
-ClassifierData from_dict(const py::dict& dict) {
+}  // namespace
+
+ClassifierData fastplr_bindings::classifier_from_dict(const py::dict& dict) {
     const auto text = [&](const char* key) { return dict[key].cast<std::string>(); };
     const auto numbers = [&](const char* key) { return values_of<double>(dict[key]); };
     ClassifierData data;
@@ -111,11 +114,13 @@ ClassifierData from_dict(const py::dict& dict) {
     return data;
 }
 
+namespace {
+
 // Logits or probabilities of float32 features [n_texts, n_features].
 template <typename Function>
 py::array_t<double> apply(const py::dict& dict, const fastplr_bindings::Array<float>& features,
                           Function function, bool probabilities) {
-    const ClassifierData data = from_dict(dict);
+    const ClassifierData data = fastplr_bindings::classifier_from_dict(dict);
     if (features.ndim() != 2 || static_cast<std::size_t>(features.shape(1)) != data.n_features) {
         throw fastplr::InputError("features: expected [n_texts, " + std::to_string(data.n_features) + "]");
     }
@@ -135,7 +140,7 @@ void register_classifier(py::module_& m) {
     m.def(
         "save_classifier",
         [](const py::dict& dict, const std::string& path) {
-            const ClassifierData data = from_dict(dict);
+            const ClassifierData data = fastplr_bindings::classifier_from_dict(dict);
             const py::gil_scoped_release release;
             fastplr::save_classifier(data, path);
         },
@@ -156,6 +161,19 @@ void register_classifier(py::module_& m) {
             return apply(data, features, fastplr::decision_function, false);
         },
         py::arg("data"), py::arg("features"));
+    m.def(
+        "probabilities",
+        [](const py::dict& dict, const fastplr_bindings::Array<double>& logits) {
+            const ClassifierData data = fastplr_bindings::classifier_from_dict(dict);
+            if (logits.ndim() != 2 || static_cast<std::size_t>(logits.shape(1)) != data.n_rows())
+                throw fastplr::InputError("logits: expected [n_texts, " + std::to_string(data.n_rows()) +
+                                          "]");
+            const auto n_texts = static_cast<std::size_t>(logits.shape(0));
+            py::array_t<double> out({n_texts, data.n_classes()});
+            fastplr::probabilities(data, logits.data(), n_texts, out.mutable_data());
+            return out;
+        },
+        py::arg("data"), py::arg("logits"));
     m.def(
         "predict_proba",
         [](const py::dict& data, const fastplr_bindings::Array<float>& features) {

@@ -36,6 +36,7 @@ from fastplr.errors import (
 if TYPE_CHECKING:
     from fastplr.classifier import PLRClassifier, classifier_file_info, fit, load, predict
     from fastplr.embedder import Embedder
+    from fastplr.explanation import Explanation, Span
     from fastplr.logistic_regression import LogisticRegression, PathResult
     from fastplr.model_info import ModelInfo, read_model_info
     from fastplr.prompt import Prompt
@@ -45,6 +46,7 @@ __all__ = [
     "ClassifierFileError",
     "ContextMemoryError",
     "Embedder",
+    "Explanation",
     "FastplrError",
     "InputError",
     "LogisticRegression",
@@ -56,6 +58,7 @@ __all__ = [
     "PLRClassifier",
     "PathResult",
     "Prompt",
+    "Span",
     "TruncationWarning",
     "UnsupportedArchitecture",
     "UnsupportedCPU",
@@ -72,6 +75,7 @@ __all__ = [
 _NAMES_IN = {
     "fastplr.classifier": ("PLRClassifier", "classifier_file_info", "fit", "load", "predict"),
     "fastplr.embedder": ("Embedder",),
+    "fastplr.explanation": ("Explanation", "Span"),
     "fastplr.logistic_regression": ("LogisticRegression", "PathResult"),
     "fastplr.model_info": ("ModelInfo", "read_model_info"),
     "fastplr.prompt": ("Prompt",),

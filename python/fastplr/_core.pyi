@@ -175,3 +175,29 @@ def fit_cross_validated_logistic(
     n_threads: int,
     polish: bool,
 ) -> tuple[LogisticFit, npt.NDArray[np.float64], int, int]: ...
+
+class TextExplanation(TypedDict):
+    spans: list[tuple[int, int]]
+    values: npt.NDArray[np.float64]
+    standard_errors: npt.NDArray[np.float64] | None
+    logits: npt.NDArray[np.float64]
+    base: npt.NDArray[np.float64]
+    prompt: npt.NDArray[np.float64]
+    truncated: bool
+
+def words_of(text: str) -> list[tuple[int, int]]: ...
+def phrases_of(text: str) -> list[tuple[int, int]]: ...
+def explain(
+    embedder: Embedder,
+    classifier: dict[str, Any],
+    texts: Sequence[str],
+    *,
+    spans: Sequence[Sequence[tuple[int, int]]],
+    method: str,
+    budget: int,
+    seed: int = 0,
+    replacement: str = "",
+    truncate: bool = False,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> list[TextExplanation]: ...
+def probabilities(data: dict[str, Any], logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...

@@ -18,6 +18,7 @@ from fastplr.calibration import class_shares, log_prior_ratio, log_probabilities
 from fastplr.conformal import label_sets, p_values
 from fastplr.embedder import Embedder, Layer
 from fastplr.errors import InputError
+from fastplr.explanation import Explanation
 from fastplr.familiarity import Familiarity
 from fastplr.fitting import Fit, FitSettings, fit_rows, settings_read, stratified_sample
 from fastplr.inputs import as_labels, as_texts, encode_labels
@@ -397,6 +398,51 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self._familiarity is None:
             self._familiarity = Familiarity(kept["features"][kept["weights"] > 0], self.mean_, self.scale_)
         return self._familiarity.p_values(features)
+
+    def explain(
+        self,
+        X: Iterable[str],
+        *,
+        method: Literal["auto", "additive", "occlusion", "shapley"] = "auto",
+        label: Any = None,
+        by: Literal["word", "phrase"] = "word",
+        spans: Sequence[Sequence[tuple[int, int]]] | None = None,
+        budget: int | None = None,
+        stability: bool = False,
+        replacement: str = "",
+        random_state: int = 0,
+    ) -> list[Explanation]:
+        """What each word or phrase of each text says for the decision, in logits (docs/explanations.md).
+
+        Args:
+            X: Texts.
+            method: ``"additive"``: the mean over tokens makes the logit a sum over words; one pass of the model.
+                ``"occlusion"``: by how much the logit falls when a word is taken out. ``"shapley"``: Shapley values
+                of the words, exact where all subsets fit the budget, else estimated with standard errors.
+                ``"auto"`` is ``"shapley"``.
+            label: The label whose logit is explained. Default: the second of two, else the predicted one.
+            by: ``"word"`` or ``"phrase"``.
+            spans: For each text its own pieces instead, as (start, end) in characters, ascending, without overlap.
+            budget: Variants of a text that ``"shapley"`` may compute, the text included, at least 2. Default: 64.
+            stability: Whether each value gets an interval: its 5 and 95 % quantiles over classifiers fitted to
+                resampled training rows.
+            replacement: What stands for a word that is taken out. Default: nothing.
+            random_state: Seed of the samples, >= 0.
+
+        Returns:
+            One :class:`fastplr.Explanation` a text.
+
+        Raises:
+            InputError: Arguments out of range; ``"additive"`` with the pooling ``"last"``; `stability` of a classifier
+                that was fitted without `keep_training`; and as :meth:`predict`.
+        """
+        from fastplr.explaining import explain
+
+        check_is_fitted(self)
+        return explain(
+            self, X, method=method, label=label, by=by, spans=spans, budget=budget, stability=stability,
+            replacement=replacement, random_state=random_state,
+        )  # fmt: skip
 
     def _kept_training(self, what: str) -> dict[str, npt.NDArray[Any]]:
         kept: dict[str, npt.NDArray[Any]] | None = self.training_

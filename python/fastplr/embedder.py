@@ -46,8 +46,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Pooled hidden states of a language model as features of texts.
 
     The model is loaded on first use, once per process however many Embedders name it. Nothing past the deepest
-    wanted layer is computed. With quantised weights values move by a few per cent with the texts that share a batch
-    (8-bit rounding of activations; docs/numerics.md has the figures).
+    wanted layer is computed. Where fastplr's kernels compute, a text's values do not depend on the texts that share its
+    batch; elsewhere, with quantised weights, they move by a few per cent (docs/numerics.md has the figures).
 
     Args:
         model: A catalogue name (fetched on first use), the path of a GGUF file, or ``"hf:OWNER/REPO/FILE"``.
@@ -346,12 +346,16 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
         return run, many
 
+    def _native_engine(self, layers: Sequence[int]) -> _core.Embedder:
+        """The engine that computes these layers, loaded on first use."""
+        return _engine(self._model_file(), layers, self._engine_settings(), Prompt.coerce(self.prompt))
+
     # -- scikit-learn ------------------------------------------------------------------------------------------------
 
     def fit(self, X: object = None, y: object = None) -> Embedder:
         """Nothing is learnt; checks the parameters and loads the model."""
         numbers, _, _ = self._wanted(None, None)
-        _engine(self._model_file(), numbers, self._engine_settings(), Prompt.coerce(self.prompt))
+        self._native_engine(numbers)
         return self
 
     def transform(self, X: Iterable[str]) -> Features:

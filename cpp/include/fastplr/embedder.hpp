@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fastplr/model.hpp"
+#include "fastplr/words.hpp"
 
 namespace fastplr {
 
@@ -66,6 +67,17 @@ struct EmbedderOptions {
     int max_lanes = 0;
 };
 
+/// What the tokens of one text amount to along some directions, for explanations.
+struct TokenScores {
+    /// The text's own tokens that the pooling takes, in order: the bytes of the text that each stands for.
+    /// One may end within a character, and spans may be empty.
+    std::vector<TextSpan> places;
+    /// Row-major [places.size(), n_directions]: hidden state times direction.
+    std::vector<double> scores;
+    /// Tokens that the pooling takes, those of prompt and special tokens included.
+    std::size_t n_pooled = 0;
+};
+
 struct EmbedRequest {
     /// Layer k in 1..n_layers is the residual stream after k blocks, before the output norm; 0 is the token
     /// embeddings; kOutputNormLayer the final state after the output norm. At least one.
@@ -74,6 +86,11 @@ struct EmbedRequest {
     std::vector<Pooling> poolings;
     Prompt prompt;
     OnLong on_long = OnLong::error;
+    /// Row-major [n_directions, n_embd]: where not empty, `token_scores` gets the scores of every text; one
+    /// layer and one pooling then. Of texts that are cut, those of the tokens that are left.
+    std::vector<double> directions;
+    /// [n_texts], as the texts of the call.
+    std::vector<TokenScores>* token_scores = nullptr;
     /// How error messages number the texts; empty means 0, 1, ...
     std::vector<std::size_t> indices;
     /// Called on the caller's thread, as all callbacks are, about every 50 ms; may throw to cancel, which
@@ -112,11 +129,11 @@ class Embedder {
 
     /// Embeds `texts` (UTF-8) into `out`, float32, row-major [texts.size(), layers.size(), poolings.size(),
     /// n_embd], in the order given. Nothing is computed past the deepest wanted layer, and never the output
-    /// head. With quantised weights a result moves by a few per cent with the texts that share its batch, for
-    /// the 8-bit rounding of activations (docs/numerics.md has the figures).
-    /// Throws InputError (a text that is empty, blank, not UTF-8, holds a NUL byte, or is too long; a layer
-    /// or prompt out of range), UnsupportedArchitecture (the model does not expose the layer),
-    /// ContextMemoryError, ModelError.
+    /// head. Where fastplr's kernels compute (ModelOptions::kernels), a text's result does not depend on the
+    /// texts that share its batch; elsewhere, with quantised weights, it moves by a few per cent
+    /// (docs/numerics.md). Throws InputError (a text that is empty, blank, not UTF-8, holds a NUL byte, or is
+    /// too long; a layer or prompt out of range), UnsupportedArchitecture (the model does not expose the
+    /// layer), ContextMemoryError, ModelError.
     EmbedResult embed(const std::vector<std::string>& texts, const EmbedRequest& request, float* out);
 
     /// Number of tokens of prefix + text + suffix as the model sees it. Throws as embed().

@@ -60,6 +60,17 @@ void check_request(const EmbedRequest& request, const Model& model) {
                              ", since the model was loaded without the layers above");
         }
     }
+    if (!request.directions.empty()) {
+        const auto width = static_cast<std::size_t>(model.n_embd());
+        if (request.directions.size() % width != 0) {
+            throw InputError("directions hold " + std::to_string(request.directions.size()) +
+                             " values: expected " + std::to_string(width) + " for each");
+        }
+        if (request.layers.size() != 1 || request.poolings.size() != 1 || request.token_scores == nullptr)
+            throw InputError("directions need one layer, one pooling and a place for the scores of tokens");
+        if (request.poolings.front() == Pooling::last)
+            throw InputError("pooling is 'last': expected 'mean' or 'mean_all' to score tokens");
+    }
     check_utf8(request.prompt.prefix, "the prompt's prefix");
     check_utf8(request.prompt.suffix, "the prompt's suffix");
     for (const std::string& part : {request.prompt.prefix, request.prompt.suffix}) {

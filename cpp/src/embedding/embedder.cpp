@@ -14,6 +14,7 @@
 #include "embedding/shared_prefix.hpp"
 #include "embedding/side_by_side.hpp"
 #include "embedding/text.hpp"
+#include "embedding/token_places.hpp"
 #include "embedding/token_windows.hpp"
 #include "embedding/tokenizer.hpp"
 #include "model/native.hpp"
@@ -56,6 +57,7 @@ struct Work {
     std::vector<std::size_t> positions;             // of the texts among those of the call
     std::vector<std::vector<PoolingRange>> ranges;  // of each text, one a pooling
     std::vector<TokenSpan> rest;                    // of each text, what follows the shared tokens
+    std::vector<PoolingRange> scored;               // of each text, where tokens are scored
     std::vector<Batch> batches;                     // empty ones are done
     LaneNeeds needs;
     float* out;
@@ -87,8 +89,9 @@ struct Embedder::Impl {
     CallLock turn;
     std::size_t n_forks = 0;  ///< between the process that made this and the one that we are in
     ForkGuard fork_guard;
-    std::atomic<std::size_t> n_computed = 0;  ///< tokens, in this call
-    std::size_t n_lanes_that_fit = SIZE_MAX;  ///< as far as this call knows
+    std::atomic<std::size_t> n_computed = 0;          ///< tokens, in this call
+    std::size_t n_lanes_that_fit = SIZE_MAX;          ///< as far as this call knows
+    const std::vector<std::string>* texts = nullptr;  ///< of this call
 
     Impl(std::shared_ptr<const Model> model_, const EmbedderOptions& options_)
         : model(std::move(model_)),
@@ -107,6 +110,9 @@ struct Embedder::Impl {
     /// see Context::use_long_rope().
     void embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope, float* out,
                       const ForkWatch& fork_watch, const std::function<void(const Positions&)>& on_batch);
+    /// Makes room for the scores of a text's tokens, and finds their places; returns those that are scored.
+    PoolingRange prepare_scores(const TokenizedText& tokenized, const PoolingRange& pooled,
+                                const EmbedRequest& request, std::size_t position);
     /// Makes the first lane ready, without the others if need be.
     void prepare_first_lane(const LaneNeeds& needs);
     /// Makes up to `n` lanes ready for texts of up to `longest` tokens of their own; returns how many are.
@@ -185,6 +191,10 @@ void Embedder::Impl::run_batch(Work& work, const Batch& batch, Lane& lane, const
     for (std::size_t b = 0; b < batch.size(); ++b) {
         sums[b].ranges = work.ranges[batch[b].index];
         sums[b].sums.assign(stride, 0.0);
+        if (!work.scored.empty()) {
+            TokenScores& scores = (*work.request.token_scores)[work.positions[batch[b].index]];
+            sums[b].tokens = {&work.request.directions, work.scored[batch[b].index], &scores.scores};
+        }
         lane.prefix().add_to(sums[b], layers, width);
         sequences.push_back({work.rest[batch[b].index], batch[b].n_shared, &sums[b]});
     }
@@ -235,10 +245,24 @@ void Embedder::Impl::share_prefix(Work& work, std::size_t n_lanes) {
     }
 }
 
+PoolingRange Embedder::Impl::prepare_scores(const TokenizedText& tokenized, const PoolingRange& pooled,
+                                            const EmbedRequest& request, std::size_t position) {
+    const PoolingRange range = {std::max(pooled.begin, tokenized.text_begin),
+                                std::min(pooled.end, tokenized.text_end)};
+    const std::size_t n = range.end - range.begin;
+    TokenScores& scores = (*request.token_scores)[position];
+    const auto places = token_places(tokenizer, (*texts)[position], request.prompt, tokenized);
+    const auto first = places.begin() + static_cast<std::ptrdiff_t>(range.begin - tokenized.text_begin);
+    scores.places.assign(first, first + static_cast<std::ptrdiff_t>(n));
+    scores.scores.assign(n * (request.directions.size() / static_cast<std::size_t>(model->n_embd())), 0.0);
+    scores.n_pooled = pooled.end - pooled.begin;
+    return range;
+}
+
 void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& request, bool long_rope,
                                   float* out, const ForkWatch& fork_watch,
                                   const std::function<void(const Positions&)>& on_batch) {
-    Work work{request, fork_watch, window.positions, {}, {}, {}, {}, out, on_batch};
+    Work work{request, fork_watch, window.positions, {}, {}, {}, {}, {}, out, on_batch};
     std::size_t longest = 0;
     std::size_t first_end = SIZE_MAX;
     for (TokenizedText& text : window.texts) {
@@ -254,6 +278,13 @@ void Embedder::Impl::embed_window(TokenWindow& window, const EmbedRequest& reque
             text.tokens.resize(end);
         }
         longest = std::max(longest, text.tokens.size());
+        if (!request.directions.empty()) {
+            // Own tokens that are pooled. They are computed for every text: of what a lane holds for all
+            // texts there are only sums.
+            work.scored.push_back(
+                prepare_scores(text, ranges.front(), request, work.positions[work.scored.size()]));
+            first_end = std::min(first_end, text.text_begin);
+        }
     }
     const auto n_batch = static_cast<std::size_t>(options.n_batch);
     std::size_t n_shared = 0;
@@ -361,6 +392,8 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
     EmbedResult result;
     std::size_t n_done = 0;
     impl.n_computed = 0;
+    impl.texts = &texts;
+    if (request.token_scores != nullptr) request.token_scores->assign(texts.size(), {});
     impl.n_lanes_that_fit = SIZE_MAX;
     TokenWindows windows(impl.tokenizer, static_cast<std::size_t>(impl.options.n_ctx), impl.options.n_threads,
                          texts, request, fork_watch);

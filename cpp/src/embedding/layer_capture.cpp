@@ -133,6 +133,8 @@ void LayerCapture::add_rows(std::size_t wanted_index, const ggml_tensor* tensor)
     for (std::size_t s = 0; s < segments_.size(); ++s) {
         const Segment& segment = segments_[s];
         PooledSums& target = *sums_[s];
+        if (wanted_index == 0 && target.tokens.directions != nullptr)
+            score_rows(segment, target.tokens, data);
         for (std::size_t p = 0; p < target.ranges.size(); ++p) {
             const PoolingRange& range = target.ranges[p];
             const std::size_t begin = std::max(range.begin, segment.first_token);
@@ -142,6 +144,23 @@ void LayerCapture::add_rows(std::size_t wanted_index, const ggml_tensor* tensor)
                 const float* row = data + (segment.first_row + token - segment.first_token) * width;
                 for (std::size_t j = 0; j < width; ++j) sum[j] += static_cast<double>(row[j]);
             }
+        }
+    }
+}
+
+void LayerCapture::score_rows(const Segment& segment, const TokenScoring& tokens, const float* data) const {
+    const auto width = static_cast<std::size_t>(n_embd_);
+    const std::size_t n_directions = tokens.directions->size() / width;
+    const std::size_t begin = std::max(tokens.range.begin, segment.first_token);
+    const std::size_t end = std::min(tokens.range.end, segment.first_token + segment.n_rows);
+    for (std::size_t token = begin; token < end; ++token) {
+        const float* row = data + (segment.first_row + token - segment.first_token) * width;
+        double* scores = tokens.scores->data() + (token - tokens.range.begin) * n_directions;
+        for (std::size_t d = 0; d < n_directions; ++d) {
+            const double* direction = tokens.directions->data() + d * width;
+            double sum = 0.0;
+            for (std::size_t j = 0; j < width; ++j) sum += direction[j] * static_cast<double>(row[j]);
+            scores[d] = sum;
         }
     }
 }

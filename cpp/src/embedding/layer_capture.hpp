@@ -22,11 +22,19 @@ struct PoolingRange {
     std::size_t end = 0;
 };
 
+/// Scores of single tokens of a text, while they are computed.
+struct TokenScoring {
+    const std::vector<double>* directions = nullptr;  ///< row-major [n_directions, n_embd]
+    PoolingRange range;                               ///< of the tokens that are scored
+    std::vector<double>* scores = nullptr;            ///< row-major [tokens of range, n_directions]
+};
+
 /// Sums of hidden states, [n_layers, n_poolings, n_embd] for one text, in float64: a long text is added up
 /// over many batches, and the sum does not depend on where they were cut.
 struct PooledSums {
     std::vector<PoolingRange> ranges;  ///< one a pooling, in tokens of the whole text
     std::vector<double> sums;
+    TokenScoring tokens = {};  ///< of the first layer; without directions nothing is scored
 };
 
 /// The evaluation callback of one context. Set the wanted layers, then for each decode the segments; the
@@ -76,6 +84,7 @@ class LayerCapture {
     bool on_tensor(ggml_tensor* tensor, bool ask);
     int n_wanted_nodes(ggml_cgraph* graph);
     void add_rows(std::size_t wanted_index, const ggml_tensor* tensor);
+    void score_rows(const Segment& segment, const TokenScoring& tokens, const float* data) const;
 
     int n_layers_;
     int n_embd_;

@@ -17,6 +17,7 @@ from fastplr.cli.cache import cache
 from fastplr.cli.convert import convert
 from fastplr.cli.demo import demo
 from fastplr.cli.embed import embed
+from fastplr.cli.explain import explain
 from fastplr.cli.fit import fit
 from fastplr.cli.info import info
 from fastplr.cli.models import models
@@ -54,11 +55,12 @@ def cli() -> None:
     fastplr demo
     fastplr fit train.csv --text text --label label -o reviews.plr
     fastplr predict reviews.plr new.csv --text text -o labelled.csv
+    fastplr explain reviews.plr --text "Not bad at all."
     fastplr report reviews.plr -o report.html
     """
 
 
-for _command in (fit, predict, report, embed, models, info, convert, cache, demo):
+for _command in (fit, predict, explain, report, embed, models, info, convert, cache, demo):
     cli.add_command(_command)
 
 

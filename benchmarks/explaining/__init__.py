@@ -1,0 +1,1 @@
+"""Which explanations to trust (``explanations.py`` above runs it)."""

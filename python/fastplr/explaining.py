@@ -1,0 +1,170 @@
+"""How a classifier's explanations are computed: checks, the engine, resampled classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastplr import _core, classifier_file
+from fastplr.engine import release_others
+from fastplr.errors import ContextMemoryError, InputError
+from fastplr.explanation import METHODS, Explanation, byte_spans, explanations
+from fastplr.inputs import as_texts
+from fastplr.logistic_regression import LogisticRegression
+from fastplr.progress import text_bar
+from fastplr.solver_inputs import checked_bool
+
+if TYPE_CHECKING:
+    from fastplr.classifier import PLRClassifier
+
+__all__ = ["DEFAULT_BUDGET", "explain"]
+
+Floats = npt.NDArray[np.float64]
+
+#: Variants of a text that Shapley values may compute.
+DEFAULT_BUDGET = 64
+#: Classifiers fitted to resampled training rows, for intervals.
+N_REFITS = 100
+
+
+def explain(
+    classifier: PLRClassifier,
+    X: Any,
+    *,
+    method: str,
+    label: Any,
+    by: str,
+    spans: Any,
+    budget: int | None,
+    stability: bool,
+    replacement: str,
+    random_state: int,
+) -> list[Explanation]:
+    """As :meth:`fastplr.PLRClassifier.explain`."""
+    texts = as_texts(X)
+    if method not in ("auto", *METHODS):
+        raise InputError(f"method is {method!r}: expected 'auto', {', '.join(map(repr, METHODS))}")
+    if not isinstance(replacement, str):
+        raise InputError(f"replacement is {replacement!r:.60}: expected a str")
+    chosen = method if method != "auto" else "shapley"
+    native = classifier_file.to_native(classifier)
+    classes = classifier.classes_.tolist()
+    n_rows = len(native["coef"])
+    refits = _refits(classifier, random_state) if checked_bool("stability", stability) else []
+    wanted = _byte_spans(texts, by, spans)
+    number = None if label is None else _label_number(label, classes)
+    found = _native_explanations(
+        classifier,
+        texts,
+        _stacked(native, refits),
+        spans=wanted,
+        method=chosen,
+        budget=_checked_int("budget", DEFAULT_BUDGET if budget is None else budget, 2),
+        seed=_checked_int("random_state", random_state, 0),
+        replacement=replacement,
+    )
+    logits = np.array([one["logits"][:n_rows] for one in found])
+    probabilities = _core.probabilities(native, logits)
+    predicted = probabilities.argmax(axis=1)
+    if number is not None:
+        labels = np.full(len(texts), number)
+    else:
+        labels = np.ones(len(texts), dtype=np.int64) if len(classes) == 2 else predicted
+    return explanations(
+        texts,
+        found,
+        method=chosen,
+        classes=classes,
+        labels=labels.tolist(),
+        predicted=predicted.tolist(),
+        probabilities=probabilities,
+        n_refits=len(refits),
+    )
+
+
+def _native_explanations(
+    classifier: PLRClassifier, texts: list[str], native: dict[str, Any], **settings: Any
+) -> list[_core.TextExplanation]:
+    embedder = classifier.embedder_
+    classifier_file.check_model(
+        embedder.resolve(), classifier.model_identity_, classifier._allow_variant, classifier.model_name_
+    )
+    engine = embedder._native_engine([classifier.layer_])
+    with text_bar(len(texts), "explaining", embedder.progress) as bar:
+
+        def count(n_done: int, _: int) -> None:
+            bar.update(n_done - bar.n)
+
+        def run() -> list[_core.TextExplanation]:
+            return _core.explain(
+                engine, native, texts, truncate=embedder.on_long == "truncate", on_progress=count, **settings
+            )
+
+        try:
+            return run()
+        except ContextMemoryError:
+            if not release_others(engine):
+                raise
+            return run()
+
+
+def _byte_spans(texts: list[str], by: str, spans: Any) -> list[list[tuple[int, int]]]:
+    if spans is None:
+        if by not in ("word", "phrase"):
+            raise InputError(f"by is {by!r}: expected 'word' or 'phrase'")
+        find = _core.words_of if by == "word" else _core.phrases_of
+        return [find(text) for text in texts]
+    if isinstance(spans, str) or not isinstance(spans, Sequence) or len(spans) != len(texts):
+        size = f"of length {len(spans)}" if isinstance(spans, Sequence) else f"a {type(spans).__name__}"
+        raise InputError(f"spans is {size}: expected a list of (start, end) for each of {len(texts)} texts")
+    return [byte_spans(text, some, index) for index, (text, some) in enumerate(zip(texts, spans, strict=True))]
+
+
+def _label_number(label: Any, classes: list[Any]) -> int:
+    if label not in classes:
+        raise InputError(f"label is {label!r}: expected one of {classes}")
+    return classes.index(label)
+
+
+def _checked_int(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{name} is {value!r}: expected an int of at least {least}")
+    return int(value)
+
+
+def _refits(classifier: PLRClassifier, random_state: int) -> list[tuple[Floats, Floats]]:
+    """Coefficients and intercepts of classifiers fitted to resampled training rows, at the same penalty.
+
+    Each class is resampled on its own (the stratified bootstrap), so that no class runs empty.
+    """
+    kept = classifier._kept_training("stability")
+    rng = np.random.default_rng(_checked_int("random_state", random_state, 0))
+    codes, weights = kept["codes"], kept["weights"]
+    standardised = (kept["features"] - classifier.mean_) / classifier.scale_
+    rows_of = [np.flatnonzero((codes == code) & (weights > 0)) for code in range(len(classifier.classes_))]
+    solver = LogisticRegression(C=classifier.C_, tol=1e-4)
+    refits = []
+    for _ in range(N_REFITS):
+        drawn = np.concatenate([rng.choice(rows, len(rows)) for rows in rows_of])
+        counts = np.bincount(drawn, minlength=len(codes)) * weights
+        some = np.flatnonzero(counts)
+        solver.fit(standardised[some], codes[some], sample_weight=counts[some])
+        refits.append((solver.coef_.copy(), solver.intercept_.copy()))
+    return refits
+
+
+def _stacked(native: dict[str, Any], refits: Sequence[tuple[Floats, Floats]]) -> dict[str, Any]:
+    """The classifier with the rows of the refits below its own: their logits and shares come out of the same pass."""
+    if not refits:
+        return native
+    coef = np.concatenate([native["coef"], *(coef for coef, _ in refits)])
+    return native | {
+        "coef": coef,
+        "intercept": np.concatenate([native["intercept"], *(intercept for _, intercept in refits)]),
+        "labels": [str(row) for row in range(len(coef))],
+        "label_kinds": ["int"] * len(coef),
+        "log_prior_ratio": np.zeros(0),
+    }

@@ -1,0 +1,64 @@
+"""Explanations on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastplr.explanation_page import strength
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from fastplr.explanation import Explanation
+
+__all__ = ["as_lines", "print_explanations"]
+
+# Okabe and Ito's blue and vermilion, which nearly everybody tells apart; bold is for the label, italic against it.
+FOR, AGAINST = (0, 114, 178), (213, 94, 0)
+
+
+def as_lines(one: Explanation, full: float | None = None, truth: Any = None) -> Text:
+    """One explanation as rich text: a line of facts, then the text with its spans in colour."""
+    from rich.text import Text
+
+    full = strength([one]) if full is None else full
+    line = Text(f"{one.label} {one.probability:.1%}, logit {one.logit:+.2f}", style="bold")
+    if str(one.label) != str(one.predicted):
+        line.append(f"; predicted {one.predicted}")
+    if truth is not None and str(truth) != str(one.predicted):
+        line.append(f"; label {truth}", style="underline")
+    line.append("\n")
+    last = 0
+    for span in one.spans:
+        line.append(one.text[last : span.start])
+        line.append(span.text, style=_style(span.value / full, span.stable))
+        last = span.end
+    line.append(one.text[last:])
+    return line
+
+
+def _style(share: float, stable: bool) -> str:
+    if abs(share) < 0.02:
+        return ""
+    if not stable:
+        return "dim"
+    tone = FOR if share > 0 else AGAINST
+    strong = min(abs(share), 1.0)
+    # Dark letters on a light tint: readable on terminals of either kind.
+    red, green, blue = (round(255 - (255 - part) * (0.2 + 0.6 * strong)) for part in tone)
+    return f"{'bold' if share > 0 else 'italic'} black on rgb({red},{green},{blue})"
+
+
+def print_explanations(explanations: Sequence[Explanation], truth: Sequence[Any] | None = None) -> None:
+    """On standard output, with colours where it is a terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    full = strength(explanations)
+    for number, one in enumerate(explanations):
+        console.print(as_lines(one, full, None if truth is None else truth[number]))
+        if not console.is_terminal:
+            ranked = sorted(one.spans, key=lambda span: -abs(span.value))[:10]
+            console.print("  " + ", ".join(f"{span.text} {span.value:+.2f}" for span in ranked), markup=False)
+        console.print()
