@@ -4,7 +4,7 @@
 
 The classifier at the middle layer, penalty by cross-validation; the same draws for all, scored on whole test files.
 Features beside those of the F16 file computed by ggml. Writes docs/kernel_accuracy.md; about half an hour. Goes on
-where it was stopped (features are kept in results/kernel_accuracy; delete that folder after a change).
+where it was stopped (features are kept in results/kernel_accuracy; delete its folder `kernels` after a change).
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ Features = npt.NDArray[np.float32]
 
 def embedder(file: str, by: str, task: Task) -> fastplr.Embedder:
     """The middle layer, texts' means."""
+    kept = RESULTS / ("ggml" if by == "ggml" else "kernels")
     return fastplr.Embedder(
-        FILES[file], prompt=task.prompt, on_long="truncate", cache=RESULTS, kernels=COMPUTED[by], progress=False
+        FILES[file], prompt=task.prompt, on_long="truncate", cache=kept, kernels=COMPUTED[by], progress=False
     )
 
 

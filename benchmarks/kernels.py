@@ -2,10 +2,10 @@
 
     python benchmarks/kernels.py BUILD      BUILD: a folder built with -DFASTPLR_BUILD_BENCHMARKS=ON
 
-Shapes are those of SmolLM2-135M, 516 rows; types, ours and ggml's take turns in one process, oneDNN's runs between them
-(packages onednn, onednn-devel and tbb in this Python's environment, or the one that -DONEDNN_ROOT named when BUILD was
-configured). Ours quantises activations within the time, as ggml does; oneDNN's time is that of the product of bytes
-alone. Nothing else may run.
+Shapes are those of SmolLM2-135M, 516 rows. For each type ours and ggml's take turns in one process; oneDNN runs
+between types, and its best run counts (packages onednn, onednn-devel and tbb in this Python's environment, or the one
+that -DONEDNN_ROOT named when BUILD was configured). Ours quantises activations within the time, as ggml does;
+oneDNN's time is that of the product of bytes alone. Nothing else may run.
 """
 
 from __future__ import annotations
@@ -70,40 +70,50 @@ def main() -> None:
     print(f"written: {DOCUMENT}")
 
 
+def onednn_speeds(folder: Path, n_threads: int) -> dict[tuple[int, int], float]:
+    """GOP/s by shape; empty where oneDNN was not there when the programs were built."""
+    onednn = folder / "onednn-products"
+    if not onednn.is_file():
+        return {}
+    numbers = [str(number) for shape in SHAPES for number in shape]
+    # The package's library computes through SYCL, on the OpenCL runtime that came with it.
+    library = Path(os.environ.get("ONEDNN_ROOT", sys.prefix)) / "lib"
+    runtime = {"LD_LIBRARY_PATH": str(library), "OCL_ICD_FILENAMES": str(library / "libintelocl.so")}
+    found = lines_of([str(onednn), str(N_ROWS), *numbers], n_threads, **runtime)
+    return {(line["n_inputs"], line["n_outputs"]): speed(line) for line in found}
+
+
 def section(folder: Path, n_threads: int) -> str:
     """Tables for a number of threads."""
-    rows, peak = [], ""
-    onednn = folder / "onednn-products"
+    found: list[tuple[str, tuple[int, int], str, float, str, float]] = []
+    peak = 0.0
     rival: dict[tuple[int, int], float] = {}
-    if onednn.is_file():
-        numbers = [str(number) for shape in SHAPES for number in shape]
-        # The package's library computes through SYCL, on the OpenCL runtime that came with it.
-        library = Path(os.environ.get("ONEDNN_ROOT", sys.prefix)) / "lib"
-        runtime = {"LD_LIBRARY_PATH": str(library), "OCL_ICD_FILENAMES": str(library / "libintelocl.so")}
-        found = lines_of([str(onednn), str(N_ROWS), *numbers], n_threads, **runtime)
-        rival = {(line["n_inputs"], line["n_outputs"]): speed(line) for line in found}
     for kernels in ("on", *VARIANTS):
         for name in TYPES:
+            if name in ("q8_0", "q5_0", "q3_K"):
+                for shape, gops in onednn_speeds(folder, n_threads).items():
+                    rival[shape] = max(gops, rival.get(shape, 0.0))
             fitting = [shape for shape in SHAPES if not name.endswith("K") or shape[0] % 256 == 0]
             numbers = [str(number) for shape in fitting for number in shape]
             command = [str(folder / "kernel-products"), name, str(n_threads), str(N_ROWS), *numbers]
             lines = lines_of(command, n_threads, FASTPLR_KERNELS=kernels)
-            measured = next((line["peak"] for line in lines if "peak" in line), 0.0)
-            peak = f"{max(measured, float(peak or 0)):.0f}" if measured else peak
+            peak = max([peak, *(line["peak"] for line in lines if "peak" in line)])
             timed = [line for line in lines if "kernels" in line]
             for ours, theirs in zip(timed[::2], timed[1::2], strict=True):
                 shape = ours["n_inputs"], ours["n_outputs"]
-                other = rival.get(shape)
-                rows.append(
-                    [name.upper(), f"{shape[0]} x {shape[1]}", ours["kernels"], f"{speed(ours):.0f}", theirs["kernels"],
-                     f"{speed(theirs):.0f}", f"{speed(ours) / speed(theirs):.1f}",
-                     f"{other:.0f}" if other else "", f"{speed(ours) / other:.2f}" if other else "",
-                     f"{100 * speed(ours) / float(peak):.0f} %" if peak else ""]
-                )  # fmt: skip
+                found.append((name, shape, ours["kernels"], speed(ours), theirs["kernels"], speed(theirs)))
+    rows = []
+    for name, shape, kernels, ours, theirs_name, theirs in found:
+        other = rival.get(shape)
+        rows.append(
+            [name.upper(), f"{shape[0]} x {shape[1]}", kernels, f"{ours:.0f}", theirs_name, f"{theirs:.0f}",
+             f"{ours / theirs:.1f}", f"{other:.0f}" if other else "", f"{ours / other:.2f}" if other else "",
+             f"{100 * ours / peak:.0f} %" if peak else ""]
+        )  # fmt: skip
     head = ["type", "inputs x outputs", "ours", "GOP/s", "ggml's", "GOP/s", "times ggml's", "oneDNN, GOP/s",
             "times oneDNN's", "of the peak"]  # fmt: skip
     threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
-    top = f"Peak of `vpdpbusd` on registers alone: {peak} GOP/s.\n\n" if peak else ""
+    top = f"Peak of `vpdpbusd` on registers alone: {peak:.0f} GOP/s.\n\n" if peak else ""
     return f"## {threads}\n\n{top}" + table(head, rows, left=3)
 
 

@@ -129,10 +129,12 @@ the messages.
 
 {chr(10).join(table)}
 
-The kernels compute a text's states to the same bits whatever shares its batch: each row's sums have an order of
-their own, and what a token does not see is not gone through (docs/kernels.md). Matrices of floats are ggml's, which
-multiplies by a single row in another order than by several. ggml's kernels for quantised weights, and its attention,
-add up in an order that depends on the batch; rounding to 8 bits makes steps of last bits.
+The kernels compute a text's states to the same bits whatever shares its batch: each row's sums have an order of their
+own, and what a token does not see is not gone through (docs/kernels.md). Matrices of floats are ggml's, which
+multiplies by a single row in another order than by several. Of models with a sliding window (Gemma 3) it holds for
+texts that are not longer than the window: blocks of keys begin where the first token of a tile sees. ggml's kernels
+for quantised weights, and its attention, add up in an order that depends on the batch; rounding to 8 bits makes steps
+of last bits.
 `tests/python/test_numerics.py` holds these rows to bounds.
 
 Elsewhere in the model, each text alone instead of in a batch (-1 is the state after the output norm):

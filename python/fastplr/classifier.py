@@ -17,6 +17,7 @@ from fastplr import _core, classifier_file, model_store
 from fastplr.calibration import class_shares, log_prior_ratio, log_probabilities
 from fastplr.conformal import label_sets, p_values
 from fastplr.embedder import Embedder, Layer
+from fastplr.engine import Kernels
 from fastplr.errors import InputError
 from fastplr.explanation import Explanation
 from fastplr.familiarity import Familiarity
@@ -62,6 +63,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             too: for :meth:`predict_set` and :meth:`familiarity`. Numbers, but they tell something of the texts.
         on_long: What to do with texts longer than the context: ``"error"``, or ``"truncate"`` with a warning.
         n_threads: Threads of computation. Default: the cores that this process may use.
+        kernels: Whether fastplr's own kernels compute, as in :class:`fastplr.Embedder`.
         cache: Where to keep features on disk, as in :class:`fastplr.Embedder`. Default: nowhere.
         progress: Whether to show progress bars on standard error, of embedding and of what ``report_`` computes.
             Default: only on a terminal.
@@ -104,6 +106,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         keep_training: bool = True,
         on_long: Literal["error", "truncate"] = "error",
         n_threads: int | None = None,
+        kernels: Kernels = True,
         cache: bool | str | os.PathLike[str] | None = None,
         progress: bool | None = None,
         random_state: int | None = 0,
@@ -123,6 +126,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.keep_training = keep_training
         self.on_long = on_long
         self.n_threads = n_threads
+        self.kernels = kernels
         self.cache = cache
         self.progress = progress
         self.random_state = random_state
@@ -251,6 +255,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             prompt=self.prompt,
             on_long=self.on_long,
             n_threads=self.n_threads,
+            kernels=self.kernels,
             cache=self.cache,
             progress=self.progress,
         )
@@ -475,8 +480,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Read a classifier that :meth:`save` wrote; the model is resolved now and loaded on first use.
 
         It has the parameters that it was fitted with: what was ``"auto"`` is so again, and a clone of it, or another
-        fit, chooses anew. `cache`, `n_threads`, `progress`, and a splitter or an iterator as `cv` or `Cs`, are
-        not in the file: they have their defaults.
+        fit, chooses anew. `cache`, `kernels`, `n_threads`, `progress`, and a splitter or an iterator as `cv` or `Cs`,
+        are not in the file: they have their defaults.
 
         Args:
             path: The classifier file.

@@ -285,6 +285,8 @@ TEST_CASE("values that are not finite spoil their row alone, tiny ones are zero"
                 for (std::int64_t r = 1; r <= 3; ++r)
                     CHECK(std::isnan(out[static_cast<std::size_t>(r * width + o)]));
                 CHECK(out[static_cast<std::size_t>(4 * width + o)] == 0.0F);
+                const float huge = out[static_cast<std::size_t>(5 * width + o)];
+                CHECK(!std::isfinite(huge) || std::abs(huge) > 1e30F);
             }
         });
     }

@@ -220,6 +220,7 @@ def test_class_weight(fit: Fit, class_weight: Any, message: str) -> None:
         ({"pooling": None}, "pooling is None"),
         ({"on_long": "cut"}, "on_long is 'cut': expected 'error' or 'truncate'"),
         ({"n_threads": 0}, "n_threads is 0"),
+        ({"kernels": "fast"}, "kernels is 'fast'"),
         ({"n_threads": "all"}, "n_threads is 'all'"),
         ({"prompt": 3}, "prompt is 3 of type int"),
         ({"prompt": "a\0b"}, "NUL|x00"),

@@ -130,10 +130,10 @@ class Embedder {
     /// Embeds `texts` (UTF-8) into `out`, float32, row-major [texts.size(), layers.size(), poolings.size(),
     /// n_embd], in the order given. Nothing is computed past the deepest wanted layer, and never the output
     /// head. Where fastplr's kernels compute (ModelOptions::kernels), a text's result does not depend on the
-    /// texts that share its batch; elsewhere, with quantised weights, it moves by a few per cent
-    /// (docs/numerics.md). Throws InputError (a text that is empty, blank, not UTF-8, holds a NUL byte, or is
-    /// too long; a layer or prompt out of range), UnsupportedArchitecture (the model does not expose the
-    /// layer), ContextMemoryError, ModelError.
+    /// texts that share its batch, unless it is longer than a sliding window; elsewhere, with quantised
+    /// weights, it moves by a few per cent (docs/numerics.md). Throws InputError (a text that is empty,
+    /// blank, not UTF-8, holds a NUL byte, or is too long; a layer or prompt out of range),
+    /// UnsupportedArchitecture (the model does not expose the layer), ContextMemoryError, ModelError.
     EmbedResult embed(const std::vector<std::string>& texts, const EmbedRequest& request, float* out);
 
     /// Number of tokens of prefix + text + suffix as the model sees it. Throws as embed().
