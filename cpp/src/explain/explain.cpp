@@ -147,14 +147,13 @@ class Explaining {
             return;
         }
         const Eigen::Map<const Eigen::RowVectorXd> all(text.logits.data(), rows);
-        Eigen::Map<RowMajor> values(nullptr, 0, 0);
         const RowMajor prior = text.values.empty()
                                    ? RowMajor(RowMajor::Zero(n, rows))
                                    : RowMajor(Eigen::Map<const RowMajor>(text.values.data(), n, rows));
         text.base.assign(logits.data(), logits.data() + rows);
         text.prompt.assign(n_rows_, 0.0);
         text.values.assign(static_cast<std::size_t>(n * rows), 0.0);
-        new (&values) Eigen::Map<RowMajor>(text.values.data(), n, rows);
+        Eigen::Map<RowMajor> values(text.values.data(), n, rows);
         if (options_.method == ExplainMethod::occlusion) {
             for (Index i = 0; i < n; ++i) values.row(i) = all - logits.row(i + 1);
             return;
