@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,21 @@ from accuracy.draws import Task, core_tasks, draw
 from explaining.document import write_document
 from explaining.faithfulness import faithfulness
 from explaining.methods import METHODS, RIVALS, probabilities_of, word_values
+from fastplr.explanation import words_of
 from harness.machine import pin_to_cores, revision
 
 RESULTS = Path(__file__).parent / "results" / "explanations"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "explanation_quality.md"
 N_PER_CLASS, N_TEXTS, N_THREADS = 75, 30, 2
-BUDGETS = (50, 200)
+BUDGETS: dict[str, tuple[int | None, ...]] = {
+    "fastplr": (None, 50, 200),
+    "fastplr occlusion": (None,),
+    "fastplr additive": (None,),
+}
+RIVAL_BUDGETS = (50, 200)
 SPEED_TASK = "sst2"
+
+Run = dict[str, Any]
 
 
 def classifier_of(task: Task, seed: int) -> fastplr.PLRClassifier:
@@ -50,56 +59,72 @@ def texts_of(task: Task) -> list[str]:
     return [fitting[row] for row in sorted(rng.choice(len(fitting), N_TEXTS, replace=False))]
 
 
-def runs_of(task: Task) -> list[dict[str, Any]]:
-    """Everything that is measured on one task."""
+def quality_of(task: Task) -> list[Run]:
+    """Faithfulness and stability on one task."""
     texts = texts_of(task)
     first, second = (classifier_of(task, seed) for seed in (0, 1))
     probabilities = probabilities_of(first)
     predicted = probabilities(texts).argmax(axis=1).tolist()
     found = []
     for name in METHODS:
-        budgets = BUDGETS if name not in ("fastplr additive", "fastplr occlusion") else (None,)
-        for budget in budgets:
-            values = word_values(name, first, texts, predicted, budget, 0)
+        for budget in BUDGETS.get(name, RIVAL_BUDGETS):
+
+            def values_of(
+                classifier: fastplr.PLRClassifier, seed: int, name: str = name, budget: int | None = budget
+            ) -> list[Any]:
+                return word_values(name, classifier, texts, predicted, budget, seed)
+
+            values = values_of(first, 0)
             comprehensive, sufficient = faithfulness(probabilities, texts, predicted, values)
-            run = {
-                "task": task.name, "method": name, "budget": budget, "comprehensiveness": comprehensive.tolist(),
-                "sufficiency": sufficient.tolist(),
-            }  # fmt: skip
-            if budget in (None, BUDGETS[0]):
-                other_draw = word_values(name, second, texts, predicted, budget, 0)
-                other_seed = word_values(name, first, texts, predicted, budget, 1)
-                run["draws"] = _correlations(values, other_draw)
-                run["seeds"] = _correlations(values, other_seed)
-            found.append(run)
-            print(f"{task.name}: {name}, {budget}: {comprehensive.mean():.3f} {sufficient.mean():.3f}", flush=True)
+            stability = {
+                "seeds": _correlations(texts, values, values_of(first, 1)),
+                "draws": _correlations(texts, values, values_of(second, 1)),
+                "draws_of_one_seed": _correlations(texts, values, values_of(second, 0)),
+            }
+            found.append(
+                {"task": task.name, "method": name, "budget": budget, "comprehensiveness": comprehensive.tolist(),
+                 "sufficiency": sufficient.tolist(), **stability}
+            )  # fmt: skip
+            means = [np.mean(one) for one in (comprehensive, sufficient, *stability.values())]
+            print(f"{task.name}: {name}, {budget}:", *(f"{mean:.3f}" for mean in means), flush=True)
     return found
 
 
-def _correlations(a: list[Any], b: list[Any]) -> list[float]:
-    """Spearman's, text by text; of a text whose values are all one it is 0."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = [spearmanr(x, y).statistic if len(x) > 1 else np.nan for x, y in zip(a, b, strict=True)]
+def _correlations(texts: list[str], a: list[Any], b: list[Any]) -> list[float]:
+    """Spearman's, text by text, over words that have a letter or a digit (lime gives others no value).
+
+    Of a text whose values are all one it is 0; texts of fewer than three such words are left out.
+    """
+    found = []
+    for text, x, y in zip(texts, a, b, strict=True):
+        said = [any(one.isalnum() for one in text[start:end]) for start, end in words_of(text)]
+        if sum(said) >= 3:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found.append(spearmanr(x[said], y[said]).statistic)
     return np.nan_to_num(found).tolist()
 
 
-def speed_of(task: Task) -> list[dict[str, Any]]:
-    """Seconds of everybody's defaults."""
+def speed_of(task: Task) -> list[Run]:
+    """Seconds and faithfulness of everybody's defaults."""
     texts = texts_of(task)
     classifier = classifier_of(task, 0)
-    predicted = probabilities_of(classifier)(texts).argmax(axis=1).tolist()
+    probabilities = probabilities_of(classifier)
+    predicted = probabilities(texts).argmax(axis=1).tolist()
     found = []
     for name in METHODS:
-        rounds = 1 if name in RIVALS else 3
         seconds = []
-        for _ in range(rounds):
+        for _ in range(1 if name in RIVALS else 5):
             fastplr.feature_cache.feature_cache.clear()
             classifier.embedder_.set_params(cache=False)
             start = time.perf_counter()
-            word_values(name, classifier, texts, predicted, None, 0)
+            values = word_values(name, classifier, texts, predicted, None, 0)
             seconds.append(time.perf_counter() - start)
-        found.append({"task": task.name, "method": name, "seconds": seconds})
+        comprehensive, sufficient = faithfulness(probabilities, texts, predicted, values)
+        found.append(
+            {"task": task.name, "method": name, "seconds": seconds, "comprehensiveness": comprehensive.tolist(),
+             "sufficiency": sufficient.tolist()}
+        )  # fmt: skip
         print(f"{task.name}: {name}: {np.median(seconds):.2f} s", flush=True)
     return found
 
@@ -107,24 +132,26 @@ def speed_of(task: Task) -> list[dict[str, Any]]:
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="*")
+    parser.add_argument("--tasks", nargs="*", help="for a look at some; the document is of all")
     asked = parser.parse_args()
     pin_to_cores(N_THREADS)
     warnings.simplefilter("ignore", fastplr.TruncationWarning)
     RESULTS.mkdir(parents=True, exist_ok=True)
     kept = RESULTS / "runs.jsonl"
     runs = [json.loads(line) for line in kept.read_text("utf-8").splitlines()] if kept.is_file() else []
+
+    def measure(part: str, task: Task, runs_of: Callable[[Task], list[Run]]) -> None:
+        if any(run["task"] == task.name and run["part"] == part for run in runs):
+            return
+        new = [{**run, "part": part, "revision": revision()} for run in runs_of(task)]
+        with kept.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(run) + "\n" for run in new)
+        runs.extend(new)
+
     for task in core_tasks(asked.tasks):
-        for part, measure in (("quality", runs_of), ("speed", speed_of)):
-            if part == "speed" and task.name != SPEED_TASK:
-                continue
-            if any(run["task"] == task.name and run["part"] == part for run in runs):
-                continue
-            new = [{**run, "part": part, "revision": revision()} for run in measure(task)]
-            with kept.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(run) + "\n" for run in new)
-            runs += new
+        measure("quality", task, quality_of)
     if asked.tasks is None:
+        measure("speed", core_tasks([SPEED_TASK])[0], speed_of)
         write_document(runs, DOCUMENT)
         print(f"written: {DOCUMENT}")
 

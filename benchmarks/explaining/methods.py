@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +15,13 @@ from fastplr.explanation import words_of
 __all__ = ["METHODS", "RIVALS", "probabilities_of", "word_values"]
 
 Floats = npt.NDArray[np.float64]
+Probabilities = Callable[[Sequence[str]], Floats]
 #: Names of the methods; those of RIVALS are somebody else's.
-METHODS = ("fastplr", "fastplr shapley", "fastplr additive", "fastplr occlusion", "shap partition", "lime")
+METHODS = ("fastplr", "fastplr shapley", "fastplr occlusion", "fastplr additive", "shap partition", "lime")
 RIVALS = ("shap partition", "lime")
 
 
-def probabilities_of(classifier: fastplr.PLRClassifier) -> Callable[[Sequence[str]], Floats]:
+def probabilities_of(classifier: fastplr.PLRClassifier) -> Probabilities:
     """`predict_proba` for perturbed texts: rivals also ask for texts without any word, which have the intercept's."""
     native = classifier_file.to_native(classifier)
     empty = _core.probabilities(native, np.atleast_2d(classifier.intercept_))[0]
@@ -43,7 +43,11 @@ def word_values(
     """Values of the words (`words_of`) of each text for the class `predicted`; `budget` None is a method's default."""
     if name in RIVALS:
         rival = _shap_values if name == "shap partition" else _lime_values
-        return rival(probabilities_of(classifier), texts, predicted, budget, seed)
+        probabilities = probabilities_of(classifier)
+        of_texts = [
+            rival(probabilities, text, label, budget, seed) for text, label in zip(texts, predicted, strict=True)
+        ]
+        return [_spread(text, *one) for text, one in zip(texts, of_texts, strict=True)]
     method = name.partition(" ")[2] or "auto"
     classes = classifier.classes_.tolist()
     found: list[Floats | None] = [None] * len(texts)
@@ -69,50 +73,34 @@ def _spread(text: str, pieces: Sequence[tuple[int, int]], values: Sequence[float
 
 
 def _shap_values(
-    probabilities: Callable[[Sequence[str]], Floats],
-    texts: list[str],
-    predicted: list[int],
-    budget: int | None,
-    seed: int,
-) -> list[Floats]:
+    probabilities: Probabilities, text: str, label: int, budget: int | None, seed: int
+) -> tuple[list[tuple[int, int]], list[float]]:
     import shap
 
     explainer = shap.Explainer(probabilities, shap.maskers.Text(r"\W+"), algorithm="partition", seed=seed)
-    settings: dict[str, Any] = {} if budget is None else {"max_evals": budget}
-    found = []
-    for text, label in zip(texts, predicted, strict=True):
-        explained = explainer([text], silent=True, **settings)
-        pieces, at = [], 0
-        for piece in explained.data[0]:
-            start = text.index(piece, at) if piece else at
-            at = start + len(piece)
-            pieces.append((start, at))
-        found.append(_spread(text, pieces, list(explained.values[0][:, label])))
-    return found
+    explained = explainer([text], silent=True, **({} if budget is None else {"max_evals": budget}))
+    pieces, at = [], 0
+    for piece in explained.data[0]:
+        start = text.index(piece, at) if piece else at
+        at = start + len(piece)
+        pieces.append((start, at))
+    return pieces, list(explained.values[0][:, label])
 
 
 def _lime_values(
-    probabilities: Callable[[Sequence[str]], Floats],
-    texts: list[str],
-    predicted: list[int],
-    budget: int | None,
-    seed: int,
-) -> list[Floats]:
+    probabilities: Probabilities, text: str, label: int, budget: int | None, seed: int
+) -> tuple[list[tuple[int, int]], list[float]]:
     from lime.lime_text import LimeTextExplainer
 
-    explainer = LimeTextExplainer(random_state=seed)
-    settings: dict[str, Any] = {} if budget is None else {"num_samples": budget}
-    found = []
-    for text, label in zip(texts, predicted, strict=True):
-        explained = explainer.explain_instance(
-            text, probabilities, labels=(label,), num_features=len(re.findall(r"\w+", text)) + 1, **settings
-        )
-        of_string = explained.domain_mapper.indexed_string
-        pieces, values = [], []
-        for number, value in explained.as_map()[label]:
-            length = len(of_string.word(number))
-            for start in np.atleast_1d(of_string.string_position(number)).tolist():
-                pieces.append((start, start + length))
-                values.append(value)
-        found.append(_spread(text, pieces, values))
-    return found
+    explained = LimeTextExplainer(random_state=seed).explain_instance(
+        text, probabilities, labels=(label,), num_features=len(re.findall(r"\w+", text)) + 1,
+        **({} if budget is None else {"num_samples": budget}),
+    )  # fmt: skip
+    of_string = explained.domain_mapper.indexed_string
+    pieces, values = [], []
+    for number, value in explained.as_map()[label]:
+        length = len(of_string.word(number))
+        for start in np.atleast_1d(of_string.string_position(number)).tolist():
+            pieces.append((start, start + length))
+            values.append(value)
+    return pieces, values

@@ -12,8 +12,10 @@ using Spans = std::vector<std::pair<std::size_t, std::size_t>>;
 fastplr::ExplainMethod method_from_string(const std::string& word) {
     if (word == "additive") return fastplr::ExplainMethod::additive;
     if (word == "occlusion") return fastplr::ExplainMethod::occlusion;
+    if (word == "surrogate") return fastplr::ExplainMethod::surrogate;
     if (word == "shapley") return fastplr::ExplainMethod::shapley;
-    throw fastplr::InputError("method is '" + word + "': expected 'additive', 'occlusion' or 'shapley'");
+    throw fastplr::InputError("method is '" + word +
+                              "': expected 'additive', 'occlusion', 'surrogate' or 'shapley'");
 }
 
 Spans pairs_of(const std::vector<TextSpan>& spans) {
@@ -30,7 +32,7 @@ std::vector<TextSpan> spans_of(const Spans& pairs) {
 
 py::list explain(fastplr::Embedder& embedder, const py::dict& classifier,
                  const std::vector<std::string>& texts, const std::vector<Spans>& spans,
-                 const std::string& method, std::size_t budget, std::uint64_t seed,
+                 const std::string& method, std::optional<std::size_t> budget, std::uint64_t seed,
                  const std::string& replacement, bool truncate, const py::object& on_progress) {
     const fastplr::ClassifierData data = fastplr_bindings::classifier_from_dict(classifier);
     fastplr::ExplainOptions options;
@@ -89,7 +91,7 @@ void register_explain(py::module_& m) {
         [](const std::string& text) { return pairs_of(fastplr::phrases_of(text, fastplr::words_of(text))); },
         py::arg("text"), "Bytes (begin, end) of the phrases of a text.");
     m.def("explain", &explain, py::arg("embedder"), py::arg("classifier"), py::arg("texts"), py::kw_only(),
-          py::arg("spans"), py::arg("method"), py::arg("budget"), py::arg("seed") = 0,
+          py::arg("spans"), py::arg("method"), py::arg("budget") = py::none(), py::arg("seed") = 0,
           py::arg("replacement") = "", py::arg("truncate") = false, py::arg("on_progress") = py::none(),
           "For each text a dict: spans (bytes), values and standard_errors (None or float64 [n_spans, "
           "n_rows]), logits, "

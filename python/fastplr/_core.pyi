@@ -194,7 +194,7 @@ def explain(
     *,
     spans: Sequence[Sequence[tuple[int, int]]],
     method: str,
-    budget: int,
+    budget: int | None = None,
     seed: int = 0,
     replacement: str = "",
     truncate: bool = False,

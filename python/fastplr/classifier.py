@@ -408,7 +408,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         X: Iterable[str],
         *,
-        method: Literal["auto", "additive", "occlusion", "shapley"] = "auto",
+        method: Literal["auto", "additive", "occlusion", "surrogate", "shapley"] = "auto",
         label: Any = None,
         by: Literal["word", "phrase"] = "word",
         spans: Sequence[Sequence[tuple[int, int]]] | None = None,
@@ -422,13 +422,15 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: Texts.
             method: ``"additive"``: the mean over tokens makes the logit a sum over words; one pass of the model.
-                ``"occlusion"``: by how much the logit falls when a word is taken out. ``"shapley"``: Shapley values
-                of the words, exact where all subsets fit the budget, else estimated with standard errors.
-                ``"auto"`` is ``"shapley"``.
+                ``"occlusion"``: by how much the logit falls when a word is taken out. ``"surrogate"``: the slopes of
+                a linear model of what taking several words out does, fitted near the text. ``"shapley"``: Shapley
+                values of the words. Both are exact where all subsets fit the budget, else estimated with standard
+                errors. ``"auto"`` is ``"surrogate"``.
             label: The label whose logit is explained. Default: the second of two, else the predicted one.
             by: ``"word"`` or ``"phrase"``.
             spans: For each text its own pieces instead, as (start, end) in characters, ascending, without overlap.
-            budget: Variants of a text that ``"shapley"`` may compute, the text included, at least 2. Default: 64.
+            budget: Variants of a text that ``"surrogate"`` and ``"shapley"`` may compute, the text included, at least
+                2. Default: as many as words, 24 at least and 64 at most; 64 for ``"shapley"``.
             stability: Whether each value gets an interval: its 5 and 95 % quantiles over classifiers fitted to
                 resampled training rows.
             replacement: What stands for a word that is taken out. Default: nothing.

@@ -20,12 +20,12 @@ from fastplr.solver_inputs import checked_bool
 if TYPE_CHECKING:
     from fastplr.classifier import PLRClassifier
 
-__all__ = ["DEFAULT_BUDGET", "explain"]
+__all__ = ["explain"]
 
 Floats = npt.NDArray[np.float64]
 
-#: Variants of a text that Shapley values may compute.
-DEFAULT_BUDGET = 64
+#: What ``"auto"`` is.
+DEFAULT_METHOD = "surrogate"
 #: Classifiers fitted to resampled training rows, for intervals.
 N_REFITS = 100
 
@@ -49,7 +49,7 @@ def explain(
         raise InputError(f"method is {method!r}: expected 'auto', {', '.join(map(repr, METHODS))}")
     if not isinstance(replacement, str):
         raise InputError(f"replacement is {replacement!r:.60}: expected a str")
-    chosen = method if method != "auto" else "shapley"
+    chosen = method if method != "auto" else DEFAULT_METHOD
     native = classifier_file.to_native(classifier)
     classes = classifier.classes_.tolist()
     n_rows = len(native["coef"])
@@ -62,7 +62,7 @@ def explain(
         _stacked(native, refits),
         spans=wanted,
         method=chosen,
-        budget=_checked_int("budget", DEFAULT_BUDGET if budget is None else budget, 2),
+        budget=None if budget is None else _checked_int("budget", budget, 2),
         seed=_checked_int("random_state", random_state, 0),
         replacement=replacement,
     )

@@ -14,7 +14,7 @@ from fastplr.explanation_page import as_fragment, as_page
 
 __all__ = ["METHODS", "Explanation", "Span", "byte_spans", "explanations", "phrases_of", "words_of"]
 
-METHODS = ("additive", "occlusion", "shapley")
+METHODS = ("additive", "occlusion", "surrogate", "shapley")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Explanation:
     Attributes:
         text: The text.
         label: The label whose logit is explained.
-        method: ``"additive"``, ``"occlusion"`` or ``"shapley"``.
+        method: ``"additive"``, ``"occlusion"``, ``"surrogate"`` or ``"shapley"``.
         spans: The words or phrases, in order.
         base_value: What is not the spans': of additive and Shapley values ``base_value + sum(span.value)`` is `logit`.
             Of occlusion the logit of what is left without any span; its values do not add up.

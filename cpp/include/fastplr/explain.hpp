@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,14 @@ enum class ExplainMethod {
     additive,
     /// Logit of the text less that of the text without the span. One pass more than there are spans.
     occlusion,
+    /// The slopes of a linear model of what taking spans out does to the logit, fitted near the text: two
+    /// thirds to
+    /// three quarters of the spans are kept on average (a least-squares value: Ruiz, Valenciano & Zarzuelo,
+    /// Games and
+    /// Economic Behavior 24, 1998; LIME's idea, Ribeiro et al. 2016). Exact where all subsets fit the budget,
+    /// else
+    /// estimated with standard errors.
+    surrogate,
     /// Shapley values (Shapley 1953) of the game whose players are the spans and whose value is the logit of
     /// the text
     /// with only some of them: exact where all subsets fit the budget, else estimated from paired samples
@@ -30,13 +39,17 @@ enum class ExplainMethod {
     shapley,
 };
 
+/// Variants of a text of `n_spans` spans that `surrogate` and `shapley` compute where no budget is given.
+std::size_t default_budget(ExplainMethod method, std::size_t n_spans);
+
 struct ExplainOptions {
-    ExplainMethod method = ExplainMethod::additive;
-    /// `shapley`: variants of a text that may be computed, the text itself included, >= 2.
-    std::size_t budget = 64;
-    /// Of the samples of `shapley`.
+    ExplainMethod method = ExplainMethod::surrogate;
+    /// `surrogate` and `shapley`: variants of a text that may be computed, the text itself included, >= 2.
+    /// Default: default_budget().
+    std::optional<std::size_t> budget;
+    /// Of the samples of `surrogate` and `shapley`.
     std::uint64_t seed = 0;
-    /// `occlusion` and `shapley`: what stands in the place of a span that is taken out; empty: nothing, and
+    /// All but `additive`: what stands in the place of a span that is taken out; empty: nothing, and
     /// the white space before it goes too.
     std::string replacement;
     OnLong on_long = OnLong::error;
@@ -54,9 +67,10 @@ struct TextExplanation {
     std::vector<double> standard_errors;
     /// [n_rows]: of the text as it is.
     std::vector<double> logits;
-    /// [n_rows]: `additive` and `shapley`: logits = base + sum of values. What no span has: intercept,
-    /// prompt, special tokens and gaps between spans; of `shapley` the logit without any span, of a text that
-    /// is empty then the intercept. `occlusion`: as `shapley`; values do not add up.
+    /// [n_rows]: but for `occlusion` logits = base + sum of values. `additive`: what no span has: intercept,
+    /// prompt, special tokens and gaps between spans. `shapley`: the logit without any span, of a text that
+    /// is empty then the intercept; `occlusion` too, whose values do not add up. `surrogate`: what the linear
+    /// model says of that.
     std::vector<double> base;
     /// [n_rows]: `additive`: the part of `base` that belongs to prompt and special tokens; else 0.
     std::vector<double> prompt;

@@ -8,6 +8,7 @@
 #include "embedding/text.hpp"
 #include "explain/characters.hpp"
 #include "explain/shapley.hpp"
+#include "explain/surrogate.hpp"
 #include "explain/variants.hpp"
 
 namespace fastplr {
@@ -60,11 +61,11 @@ class Explaining {
         request_.on_step = options.on_step;
         if (options.method == ExplainMethod::additive && data.pooling == Pooling::last) {
             throw InputError(
-                "pooling is 'last': its logit is no sum over tokens; expected the method 'occlusion' or "
-                "'shapley'");
+                "pooling is 'last': its logit is no sum over tokens; expected the method 'occlusion', "
+                "'surrogate' or 'shapley'");
         }
-        if (options.method == ExplainMethod::shapley && options.budget < 2)
-            throw InputError("budget is " + std::to_string(options.budget) + ": expected 2 or more");
+        if (options.budget && *options.budget < 2)
+            throw InputError("budget is " + std::to_string(*options.budget) + ": expected 2 or more");
         if (data.n_features != static_cast<std::size_t>(embedder.model().n_embd())) {
             throw InputError("the classifier has " + std::to_string(data.n_features) +
                              " features: expected the model's " + std::to_string(embedder.model().n_embd()));
@@ -126,19 +127,28 @@ class Explaining {
         return logits;
     }
 
-    /// What is to be computed of a text beside itself and its empty variant.
+    /// What is to be computed of a text beside itself.
     CoalitionSample sample_of(std::size_t n_spans) const {
-        if (options_.method == ExplainMethod::shapley)
-            return sample_coalitions(n_spans, options_.budget - 2, options_.seed);
+        const std::size_t budget = options_.budget.value_or(default_budget(options_.method, n_spans));
+        if (options_.method == ExplainMethod::surrogate)
+            return sample_removals(n_spans, budget - 1, options_.seed);
         CoalitionSample sample;
-        for (std::size_t i = 0; i < n_spans; ++i) {
-            sample.coalitions.emplace_back(n_spans, true);
-            sample.coalitions.back()[i] = false;
+        if (options_.method == ExplainMethod::shapley) {
+            sample = sample_coalitions(n_spans, budget - 2, options_.seed);
+        } else {
+            for (std::size_t i = 0; i < n_spans; ++i) {
+                sample.coalitions.emplace_back(n_spans, true);
+                sample.coalitions.back()[i] = false;
+            }
         }
         return sample;
     }
 
-    /// Turns the logits of a text's empty variant and its coalitions into its explanation.
+    /// Whether the logit without any span is needed too.
+    bool needs_none() const { return options_.method != ExplainMethod::surrogate; }
+
+    /// Turns the logits of a text's empty variant, where it is needed, and of its coalitions into its
+    /// explanation.
     void finish(const CoalitionSample& sample, const RowMajor& logits, TextExplanation& text) const {
         const auto n = static_cast<Index>(text.spans.size());
         const auto rows = static_cast<Index>(n_rows_);
@@ -150,10 +160,23 @@ class Explaining {
         const RowMajor prior = text.values.empty()
                                    ? RowMajor(RowMajor::Zero(n, rows))
                                    : RowMajor(Eigen::Map<const RowMajor>(text.values.data(), n, rows));
-        text.base.assign(logits.data(), logits.data() + rows);
         text.prompt.assign(n_rows_, 0.0);
         text.values.assign(static_cast<std::size_t>(n * rows), 0.0);
         Eigen::Map<RowMajor> values(text.values.data(), n, rows);
+        const auto keep_errors = [&](const Eigen::MatrixXd& errors) {
+            if (errors.size() == 0) return;
+            text.standard_errors.resize(text.values.size());
+            Eigen::Map<RowMajor>(text.standard_errors.data(), n, rows) = errors;
+        };
+        if (options_.method == ExplainMethod::surrogate) {
+            const SurrogateValues found = surrogate_values(sample, logits, all, prior);
+            values = found.values;
+            keep_errors(found.standard_errors);
+            const Eigen::RowVectorXd base = all - values.colwise().sum();
+            text.base.assign(base.data(), base.data() + rows);
+            return;
+        }
+        text.base.assign(logits.data(), logits.data() + rows);
         if (options_.method == ExplainMethod::occlusion) {
             for (Index i = 0; i < n; ++i) values.row(i) = all - logits.row(i + 1);
             return;
@@ -174,8 +197,7 @@ class Explaining {
         }
         const ShapleyValues found = estimate_shapley_values(sample, of_sample, logits.row(0), all, prior);
         values = found.values;
-        text.standard_errors.resize(text.values.size());
-        Eigen::Map<RowMajor>(text.standard_errors.data(), n, rows) = found.standard_errors;
+        keep_errors(found.standard_errors);
     }
 
   private:
@@ -248,6 +270,11 @@ class Explaining {
 
 }  // namespace
 
+std::size_t default_budget(ExplainMethod method, std::size_t n_spans) {
+    if (method == ExplainMethod::shapley) return 64;
+    return std::clamp<std::size_t>(n_spans, 24, 64);
+}
+
 std::vector<TextExplanation> explain(Embedder& embedder, const ClassifierData& data,
                                      const std::vector<std::string>& texts,
                                      const std::vector<std::vector<TextSpan>>& given_spans,
@@ -280,14 +307,15 @@ std::vector<TextExplanation> explain(Embedder& embedder, const ClassifierData& d
             const auto add = [&](const Coalition& kept) {
                 variants.push_back(text_with(texts[end], spans[end], kept, options.replacement));
             };
-            add(Coalition(spans[end].size(), false));
+            if (explaining.needs_none()) add(Coalition(spans[end].size(), false));
             for (const Coalition& kept : samples.back().coalitions) add(kept);
             ++end;
         }
         const RowMajor logits = explaining.logits_of(variants);
         Index row = 0;
         for (std::size_t t = first; t < end; ++t) {
-            const auto n = static_cast<Index>(samples[t - first].coalitions.size() + 1);
+            const auto n =
+                static_cast<Index>(samples[t - first].coalitions.size()) + (explaining.needs_none() ? 1 : 0);
             explaining.finish(samples[t - first], logits.middleRows(row, n), found[t]);
             row += n;
         }

@@ -1,10 +1,9 @@
 #include "explain/shapley.hpp"
 
-#include <Eigen/SVD>
-#include <algorithm>
 #include <bit>
 #include <cmath>
-#include <limits>
+
+#include "explain/evidence_ridge.hpp"
 
 namespace fastplr {
 
@@ -56,41 +55,14 @@ ShapleyValues estimate_shapley_values(const CoalitionSample& sample, const Matri
     const VectorXd roots = Eigen::Map<const VectorXd>(sample.weights.data(), m).cwiseSqrt();
     members = roots.asDiagonal() * members;
     rest = roots.asDiagonal() * rest;
-    const Eigen::BDCSVD<MatrixXd> svd(members, Eigen::ComputeThinU | Eigen::ComputeThinV);
-    const VectorXd squares = svd.singularValues().array().square();
-    const MatrixXd along = svd.matrixU().transpose() * rest;
-
+    const EvidenceRidge ridge(members);
+    // Of few spans the sample is a large part of all coalitions, and what is left out can err no more.
+    const double left_out = 1.0 - static_cast<double>(m) / (std::exp2(static_cast<double>(n)) - 2.0);
     for (Index row = 0; row < n_rows; ++row) {
-        const VectorXd energy = along.col(row).array().square();
-        const double beside = std::max(rest.col(row).squaredNorm() - energy.sum(), 0.0);
-        // Ratio of the prior's variance to the noise's by maximal evidence, on a grid of quarters of octaves.
-        double best = -std::numeric_limits<double>::infinity();
-        double ratio = 0.0;
-        double noise = 0.0;
-        for (int step = -40; step <= 80; ++step) {
-            const double tried = std::exp2(0.25 * step);
-            const Eigen::ArrayXd total = 1.0 + tried * squares.array();
-            const double variance = ((energy.array() / total).sum() + beside) / static_cast<double>(m);
-            if (!(variance > 0)) break;  // the prior explains everything
-            const double evidence = -0.5 * (static_cast<double>(m) * std::log(variance) + total.log().sum());
-            if (evidence > best) {
-                best = evidence;
-                ratio = tried;
-                noise = variance;
-            }
-        }
-        if (ratio == 0.0) continue;
-        // Of few spans the sample is a large part of all coalitions, and what is left out can err no more.
-        const double left_out = 1.0 - static_cast<double>(m) / (std::exp2(static_cast<double>(n)) - 2.0);
-        noise *= left_out;
-        ratio /= left_out;
-        const Eigen::ArrayXd total = 1.0 + ratio * squares.array();
-        const VectorXd steps = ratio * svd.singularValues().array() / total * along.col(row).array();
-        result.values.col(row) += svd.matrixV() * steps;
-        const Eigen::ArrayXd known = ratio * squares.array() / total;
-        const VectorXd told = svd.matrixV().array().square().matrix() * known.matrix();
-        const double of_prior = 1.0 - 1.0 / static_cast<double>(n);
-        result.standard_errors.col(row) = (ratio * noise * (of_prior - told.array()).max(0.0)).sqrt();
+        const EvidenceRidge::Posterior found =
+            ridge.fit(rest.col(row), left_out, 1.0 - 1.0 / static_cast<double>(n));
+        result.values.col(row) += found.mean;
+        result.standard_errors.col(row) = found.variance.array().sqrt();
     }
     return result;
 }

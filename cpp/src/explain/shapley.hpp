@@ -20,10 +20,9 @@ Eigen::MatrixXd exact_shapley_values(const Eigen::MatrixXd& of_coalition);
 /// From a sample. The value of a coalition is modelled as the sum of its members' values plus independent
 /// noise, of one variance over the coalition's weight, with v(all) - v(none) as the sum over all (Lundberg &
 /// Lee, arXiv 1705.07874, theorem 2). Values have a normal prior around `prior`,
-/// shifted to that sum; both variances maximise the evidence (MacKay, Neural Computation 4, 1992). Estimates
-/// are the posterior's means, with the noise's variance times the share of all coalitions that are not in the
-/// sample, standard errors its standard deviations: with few samples what the samples do not tell stays with
-/// the prior.
+/// shifted to that sum; both variances maximise the evidence (EvidenceRidge). Estimates are the posterior's
+/// means, with the noise's variance times the share of all coalitions that are not in the sample, standard
+/// errors its standard deviations: with few samples what the samples do not tell stays with the prior.
 ///
 /// \param of_coalition [coalitions, n_rows] \param none, all [n_rows] \param prior [n_spans, n_rows]
 ShapleyValues estimate_shapley_values(const CoalitionSample& sample, const Eigen::MatrixXd& of_coalition,

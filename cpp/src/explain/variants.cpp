@@ -32,6 +32,65 @@ std::size_t draw(std::mt19937_64& random, std::size_t bound) {
     return static_cast<std::size_t>(random() % bound);
 }
 
+/// In [0, 1), likewise.
+double draw_share(std::mt19937_64& random) { return static_cast<double>(random() >> 11U) * 0x1p-53; }
+
+void shuffle(std::vector<std::size_t>& numbers, std::mt19937_64& random) {
+    for (std::size_t i = numbers.size(); i > 1; --i) std::swap(numbers[i - 1], numbers[draw(random, i)]);
+}
+
+std::vector<std::size_t> numbers_to(std::size_t n) {
+    std::vector<std::size_t> numbers(n);
+    std::iota(numbers.begin(), numbers.end(), std::size_t{0});
+    return numbers;
+}
+
+/// Whether there are at most `budget` subsets of `n` but the full and the empty one.
+bool all_fit(std::size_t n, std::size_t budget) { return n < 30 && (std::size_t{1} << n) - 2 <= budget; }
+
+/// All subsets of `n` but the full and the empty one.
+std::vector<Coalition> all_coalitions(std::size_t n) {
+    std::vector<Coalition> coalitions;
+    for (std::size_t bits = 1; bits + 1 < std::size_t{1} << n; ++bits) {
+        Coalition coalition(n);
+        for (std::size_t i = 0; i < n; ++i) coalition[i] = (bits >> i & 1U) != 0;
+        coalitions.push_back(std::move(coalition));
+    }
+    return coalitions;
+}
+
+/// Deals spans in turns, as cards of a deck that is shuffled anew when it is used up.
+class Deck {
+  public:
+    Deck(std::size_t n, std::mt19937_64& random) : n_(n), random_(random) {}
+
+    /// Everything but `n_removed` < n spans.
+    Coalition without(std::size_t n_removed) {
+        Coalition kept(n_, true);
+        for (std::size_t i = 0; i < n_removed; ++i) {
+            // The topmost card that is not out already: those are few.
+            auto card =
+                std::find_if(cards_.rbegin(), cards_.rend(), [&](std::size_t one) { return kept[one]; });
+            if (card == cards_.rend()) {
+                std::vector<std::size_t> anew = numbers_to(n_);
+                shuffle(anew, random_);
+                anew.insert(anew.end(), cards_.begin(), cards_.end());
+                cards_ = std::move(anew);
+                card =
+                    std::find_if(cards_.rbegin(), cards_.rend(), [&](std::size_t one) { return kept[one]; });
+            }
+            kept[*card] = false;
+            cards_.erase(std::next(card).base());
+        }
+        return kept;
+    }
+
+  private:
+    std::size_t n_;
+    std::mt19937_64& random_;
+    std::vector<std::size_t> cards_;
+};
+
 }  // namespace
 
 std::string text_with(const std::string& text, const std::vector<TextSpan>& spans, const Coalition& kept,
@@ -57,13 +116,9 @@ std::string text_with(const std::string& text, const std::vector<TextSpan>& span
 
 CoalitionSample sample_coalitions(std::size_t n, std::size_t budget, std::uint64_t seed) {
     CoalitionSample sample;
-    sample.all = n < 30 && (std::size_t{1} << n) - 2 <= budget;
+    sample.all = all_fit(n, budget);
     if (sample.all) {
-        for (std::size_t bits = 1; bits + 1 < std::size_t{1} << n; ++bits) {
-            Coalition coalition(n);
-            for (std::size_t i = 0; i < n; ++i) coalition[i] = (bits >> i & 1U) != 0;
-            sample.coalitions.push_back(std::move(coalition));
-        }
+        sample.coalitions = all_coalitions(n);
         sample.weights.assign(sample.coalitions.size(), 1.0);
         return sample;
     }
@@ -101,13 +156,12 @@ CoalitionSample sample_coalitions(std::size_t n, std::size_t budget, std::uint64
     }
     const std::size_t n_whole = sample.coalitions.size();
     std::mt19937_64 random(seed);
-    std::vector<std::size_t> order(n);
-    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::vector<std::size_t> order = numbers_to(n);
     std::set<Coalition> drawn;
     // A pair that was drawn already is drawn again, at most so often.
     for (std::size_t attempt = 0; size <= n / 2 && drawn.size() < 2 * pairs_left && attempt < 20 * budget;
          ++attempt) {
-        double at = left * static_cast<double>(random() >> 11U) * 0x1p-53;
+        double at = left * draw_share(random);
         std::size_t chosen = size;
         while (chosen < n / 2 && at >= share[chosen]) at -= share[chosen++];
         Coalition small(n);
@@ -124,6 +178,49 @@ CoalitionSample sample_coalitions(std::size_t n, std::size_t budget, std::uint64
     const std::size_t n_drawn = sample.coalitions.size() - n_whole;
     for (std::size_t i = n_whole; i < sample.weights.size(); ++i)
         sample.weights[i] = 2.0 * left / static_cast<double>(n_drawn);
+    double sum = 0.0;
+    for (const double weight : sample.weights) sum += weight;
+    for (double& weight : sample.weights) weight *= static_cast<double>(sample.weights.size()) / sum;
+    return sample;
+}
+
+CoalitionSample sample_removals(std::size_t n, std::size_t budget, std::uint64_t seed) {
+    CoalitionSample sample;
+    if (n == 0) return sample;
+    if (n == 1) return {{Coalition(1, false)}, {1.0}, true};
+    std::vector<double> up_to(n, 0.0);  // by the number of spans that are kept: its share and all below
+    for (std::size_t n_kept = 1; n_kept < n; ++n_kept)
+        up_to[n_kept] = up_to[n_kept - 1] + static_cast<double>(n_kept * n_kept);
+    sample.all = all_fit(n, budget);
+    if (sample.all) {
+        sample.coalitions = all_coalitions(n);
+        std::vector<double> n_of_size(n, 1.0);
+        for (std::size_t size = 1; size < n; ++size)
+            n_of_size[size] =
+                n_of_size[size - 1] * static_cast<double>(n - size + 1) / static_cast<double>(size);
+        for (const Coalition& kept : sample.coalitions) {
+            const auto size = static_cast<std::size_t>(std::count(kept.begin(), kept.end(), true));
+            sample.weights.push_back((up_to[size] - up_to[size - 1]) / n_of_size[size]);
+        }
+    } else {
+        std::mt19937_64 random(seed);
+        Deck deck(n, random);
+        std::set<Coalition> drawn;
+        std::vector<std::size_t> strata = numbers_to(budget);
+        // One of each stratum of the distribution of sizes; what was drawn already is drawn again, at most so
+        // often.
+        for (std::size_t attempt = 0; drawn.size() < budget && attempt < 20 * budget; ++attempt) {
+            if (attempt % budget == 0) shuffle(strata, random);
+            const double share = (static_cast<double>(strata[attempt % budget]) + draw_share(random)) /
+                                 static_cast<double>(budget);
+            const auto found = std::upper_bound(up_to.begin(), up_to.end(), share * up_to.back());
+            const auto n_kept = std::min(static_cast<std::size_t>(found - up_to.begin()), n - 1);
+            Coalition kept = deck.without(n - n_kept);
+            if (!drawn.insert(kept).second) continue;
+            sample.coalitions.push_back(std::move(kept));
+            sample.weights.push_back(1.0);
+        }
+    }
     double sum = 0.0;
     for (const double weight : sample.weights) sum += weight;
     for (double& weight : sample.weights) weight *= static_cast<double>(sample.weights.size()) / sum;

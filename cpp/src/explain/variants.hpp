@@ -17,11 +17,12 @@ using Coalition = std::vector<bool>;
 std::string text_with(const std::string& text, const std::vector<TextSpan>& spans, const Coalition& kept,
                       const std::string& replacement);
 
-/// Coalitions from which Shapley values are computed.
+/// Coalitions from which values of spans are computed.
 struct CoalitionSample {
     std::vector<Coalition> coalitions;
     std::vector<double> weights;  ///< of each in a least-squares fit, 1 on average
-    bool all = false;             ///< whether it is every coalition but the full and the empty one
+    bool all = false;  ///< whether it is every coalition but the full and the empty one (of one span,
+                       ///< for `sample_removals`, the empty one)
 };
 
 /// All coalitions of `n` >= 1 spans but the full and the empty one where there are at most `budget`; else a
@@ -30,5 +31,11 @@ struct CoalitionSample {
 /// budget would take every coalition are taken whole, from the smallest and largest on, with the kernel's
 /// weights; the others are drawn, and share what weight is left.
 CoalitionSample sample_coalitions(std::size_t n, std::size_t budget, std::uint64_t seed);
+
+/// Coalitions near the whole text: how many spans are kept, 1 to n - 1, is distributed as its square, and
+/// spans are taken out in turns, each about as often as any other. Each coalition once, at most `budget` of
+/// them; all of them, with weights for that distribution, where they are no more. Of one span, the empty
+/// coalition.
+CoalitionSample sample_removals(std::size_t n, std::size_t budget, std::uint64_t seed);
 
 }  // namespace fastplr
