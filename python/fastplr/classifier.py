@@ -13,21 +13,23 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from fastplr import _core, classifier_file, model_store
+from fastplr import _core, classifier_file, influence, model_store
 from fastplr.calibration import class_shares, log_prior_ratio, log_probabilities
 from fastplr.conformal import label_sets, p_values
 from fastplr.embedder import Embedder, Layer
 from fastplr.engine import Kernels
 from fastplr.errors import InputError
-from fastplr.explanation import Explanation
+from fastplr.explanation import Explanation, explained_labels
 from fastplr.familiarity import Familiarity
 from fastplr.fitting import Fit, FitSettings, fit_rows, settings_read, stratified_sample
-from fastplr.inputs import as_labels, as_texts, encode_labels
+from fastplr.influence import TrainingRow
+from fastplr.inputs import as_labels, as_texts, encode_labels, label_number
 from fastplr.prompt import Prompt
 from fastplr.report import LaterValues, Report
 from fastplr.representation import TrainingRows, candidate_layers
-from fastplr.solver_inputs import checked_bool, class_weights, is_number
+from fastplr.solver_inputs import checked_bool, checked_int, is_number
 from fastplr.threads import default_threads
+from fastplr.training_rows import training_rows
 
 __all__ = ["PLRClassifier", "classifier_file_info", "fit", "load", "predict"]
 
@@ -153,9 +155,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         texts = as_texts(X)
         labels = as_labels(y, len(texts))
         classes, codes = encode_labels(labels, y)
-        weights = self._checked_weights(sample_weight, len(texts))
-        self._check_every_class_counts(classes, codes, weights)
-        rows = self._training_rows(classes, codes, weights)
+        rows = training_rows(classes.tolist(), codes, sample_weight, self.class_weight)
         shares = class_shares(codes, rows.fit_weights, len(classes))
         prior_ratio = np.zeros(0)
         if self.class_prior is not None:
@@ -184,7 +184,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         solver = found.solver
         self.coef_, self.intercept_, self.C_ = solver.coef_, solver.intercept_, float(solver.C_)
         self.temperature_, self.log_prior_ratio_ = found.temperature, prior_ratio
-        self.training_ = self._kept(found, rows)
+        self.training_, self.training_rows_ = self._kept(found, rows)
         self._familiarity: Familiarity | None = None
         self.model_identity_ = classifier_file.identity_of(resolved)
         self.model_name_ = classifier_file.named(embedder)
@@ -228,16 +228,12 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         poolings = [embedder.pooling] if self.pooling != "auto" else both
         return layers, poolings, (min(layers, key=lambda layer: abs(layer - middle)), poolings[0])
 
-    def _training_rows(
-        self, classes: npt.NDArray[Any], codes: npt.NDArray[np.int32], weights: Floats | None
-    ) -> TrainingRows:
-        score_weights = np.ones(len(codes)) if weights is None else weights
-        factors = class_weights(self._weight_of_codes(classes), np.arange(len(classes)), codes, score_weights)
-        return TrainingRows(codes, len(classes), score_weights * factors[codes], score_weights)
-
-    def _kept(self, found: Fit, rows: TrainingRows) -> dict[str, npt.NDArray[Any]] | None:
+    def _kept(
+        self, found: Fit, rows: TrainingRows
+    ) -> tuple[dict[str, npt.NDArray[Any]] | None, npt.NDArray[np.int64] | None]:
+        """What is kept of the training rows, and which rows these are."""
         if not self.keep_training:
-            return None
+            return None, None
         kept: dict[str, npt.NDArray[Any]] = {
             "features": found.features,
             "codes": rows.codes,
@@ -245,7 +241,9 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "held_out_logits": found.held_out_logits,
         }
         some = stratified_sample(rows, MAX_ROWS_KEPT)
-        return kept if some is None else {name: np.ascontiguousarray(values[some]) for name, values in kept.items()}
+        if some is None:
+            return kept, np.arange(len(rows))
+        return {name: np.ascontiguousarray(values[some]) for name, values in kept.items()}, some
 
     def _embedder(self) -> Embedder:
         return Embedder(
@@ -271,48 +269,6 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             calibrate=checked_bool("calibrate", self.calibrate),
             n_threads=default_threads() if self.n_threads is None else self.n_threads,
         )
-
-    def _weight_of_codes(self, classes: npt.NDArray[Any]) -> Any:
-        """`class_weight` by class numbers instead of labels. Raises InputError for labels and weights that are none."""
-        class_weight: Any = self.class_weight
-        if isinstance(class_weight, Mapping):
-            names = classes.tolist()
-            unknown = [label for label in class_weight if label not in names]
-            if unknown:
-                raise InputError(f"class_weight names the label {unknown[0]!r}: the labels are {names}")
-            for label, weight in class_weight.items():
-                if not is_number(weight) or not 0 <= weight < np.inf:
-                    raise InputError(f"class_weight[{label!r}] is {weight!r}: expected a finite number >= 0")
-            class_weight = {code: class_weight[name] for code, name in enumerate(names) if name in class_weight}
-        return class_weight
-
-    @staticmethod
-    def _checked_weights(sample_weight: npt.ArrayLike | None, n_texts: int) -> Floats | None:
-        if sample_weight is None:
-            return None
-        try:
-            weights = np.asarray(sample_weight, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"sample_weight is not numeric: {error}") from None
-        if weights.shape != (n_texts,):
-            raise InputError(f"sample_weight has the shape {weights.shape}: expected ({n_texts},)")
-        bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-        if bad.size:
-            raise InputError(f"sample_weight[{bad[0]}] is {weights[bad[0]]}: expected a finite number >= 0")
-        if not np.isfinite(weights.sum()):
-            raise InputError(f"sample_weight adds up to {weights.sum()}: expected a finite sum")
-        if not weights.any():
-            raise InputError("sample_weight is zero for every text: expected at least one positive weight")
-        return weights
-
-    def _check_every_class_counts(
-        self, classes: npt.NDArray[Any], codes: npt.NDArray[np.int32], weights: Floats | None
-    ) -> None:
-        """The solver would say so too, but it does not know the labels."""
-        factors = self.class_weight if isinstance(self.class_weight, Mapping) else {}
-        for label, total in zip(classes.tolist(), np.bincount(codes, weights=weights), strict=True):
-            if total * factors.get(label, 1.0) == 0:
-                raise InputError(f"the label {label!r} has no text of positive weight: every label needs one")
 
     # -- predicting --------------------------------------------------------------------------------------------------
 
@@ -450,6 +406,51 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self, X, method=method, label=label, by=by, spans=spans, budget=budget, stability=stability,
             replacement=replacement, random_state=random_state,
         )  # fmt: skip
+
+    def nearest(self, X: Iterable[str], n: int = 5) -> list[list[TrainingRow]]:
+        """The training rows that are most like each text, by the cosine of standardised features.
+
+        Args:
+            X: Texts.
+            n: How many, at least 1.
+
+        Returns:
+            For each text rows with their similarity, the most similar first.
+
+        Raises:
+            InputError: The classifier was fitted without `keep_training`; and as :meth:`predict`.
+        """
+        check_is_fitted(self)
+        self._kept_training("nearest training rows")
+        return influence.nearest(self, self._features(X), checked_int("n", n, 1))
+
+    def influence(self, X: Iterable[str], *, n: int = 10, label: Any = None) -> list[list[TrainingRow]]:
+        """The training rows on which the decision about each text hangs most.
+
+        A row's influence is the logit of `label` less what it would be by a fit without the row: one Newton step, in
+        closed form from the Gram matrix (:meth:`fastplr.laplace.LaplaceApproximation.leave_one_out_changes`), at the
+        same layer, pooling, penalty and standardisation.
+
+        Args:
+            X: Texts.
+            n: How many rows, at least 1.
+            label: The label whose logit is looked at. Default: the second of two, else the predicted one.
+
+        Returns:
+            For each text rows with their influence, the largest in size first.
+
+        Raises:
+            InputError: The classifier was fitted without `keep_training` or without a penalty; kept rows times
+                classes - 1 are more than 8,192; an unknown label; and as :meth:`predict`.
+        """
+        check_is_fitted(self)
+        self._kept_training("influence")
+        n = checked_int("n", n, 1)
+        labels = self.classes_.tolist()
+        number = None if label is None else label_number(label, labels)
+        features = self._features(X)
+        numbers = explained_labels(self._probabilities(features), number)
+        return influence.influences(self, features, numbers, n)
 
     def _kept_training(self, what: str) -> dict[str, npt.NDArray[Any]]:
         kept: dict[str, npt.NDArray[Any]] | None = self.training_

@@ -191,6 +191,8 @@ def save(classifier: PLRClassifier, path: str | os.PathLike[str]) -> None:
         "parameters": _parameters_to(classifier),
         "report": classifier.report_.known(),
     }
+    if classifier.training_ is not None and classifier.training_rows_ is not None:
+        annotations["training_rows"] = classifier.training_rows_.tolist()
     data = to_native(classifier) | {
         "labels": texts,
         "label_kinds": kinds,
@@ -228,6 +230,19 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]
     return data, annotations
 
 
+def _training_rows(data: dict[str, Any], annotations: dict[str, Any]) -> npt.NDArray[np.int64] | None:
+    """Positions of the kept training rows among the texts of the fit; None where an older file does not tell."""
+    if data["training"] is None:
+        return None
+    n_kept = len(data["training"]["codes"])
+    written = annotations.get("training_rows")
+    if written is None:
+        return np.arange(n_kept) if annotations["report"].get("n_texts") == n_kept else None
+    if not isinstance(written, list) or len(written) != n_kept or not all(type(row) is int for row in written):
+        raise ValueError(f"its annotation training_rows is no list of {n_kept} row numbers")
+    return np.array(written, dtype=np.int64)
+
+
 def _identity(data: dict[str, Any]) -> Identity:
     return {
         "source_sha256": data["source_sha256"],
@@ -260,6 +275,7 @@ def load(
     with _damage(path):
         classes = _labels(data)
         prompt = _prompt(data, annotations)
+        training_rows = _training_rows(data, annotations)
     identity = _identity(data)
     spec = data["model_name"] if model is None else model
     try:
@@ -292,7 +308,7 @@ def load(
     classifier.mean_, classifier.scale_ = data["mean"], data["scale"]
     classifier.coef_, classifier.intercept_, classifier.C_ = data["coef"], data["intercept"], data["C"]
     classifier.temperature_, classifier.log_prior_ratio_ = data["temperature"], data["log_prior_ratio"]
-    classifier.training_, classifier._familiarity = data["training"], None
+    classifier.training_, classifier.training_rows_, classifier._familiarity = data["training"], training_rows, None
     classifier.model_identity_ = identity
     # An allowed variant does not become the model that the classifier was trained on.
     is_trained_on = identity_of(resolved) == identity

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from fastplr import _core, classifier_file
 from fastplr.engine import release_others
 from fastplr.errors import ContextMemoryError, InputError
-from fastplr.explanation import METHODS, Explanation, byte_spans, explanations
-from fastplr.inputs import as_texts
+from fastplr.explanation import METHODS, Explanation, byte_spans, explained_labels, explanations
+from fastplr.inputs import as_texts, label_number
 from fastplr.logistic_regression import LogisticRegression
 from fastplr.progress import text_bar
-from fastplr.solver_inputs import checked_bool
+from fastplr.solver_inputs import checked_bool, checked_int
 
 if TYPE_CHECKING:
     from fastplr.classifier import PLRClassifier
@@ -55,31 +55,26 @@ def explain(
     n_rows = len(native["coef"])
     refits = _refits(classifier, random_state) if checked_bool("stability", stability) else []
     wanted = _byte_spans(texts, by, spans)
-    number = None if label is None else _label_number(label, classes)
+    number = None if label is None else label_number(label, classes)
     found = _native_explanations(
         classifier,
         texts,
         _stacked(native, refits),
         spans=wanted,
         method=chosen,
-        budget=None if budget is None else _checked_int("budget", budget, 2),
-        seed=_checked_int("random_state", random_state, 0),
+        budget=None if budget is None else checked_int("budget", budget, 2),
+        seed=checked_int("random_state", random_state, 0),
         replacement=replacement,
     )
     logits = np.array([one["logits"][:n_rows] for one in found])
     probabilities = _core.probabilities(native, logits)
-    predicted = probabilities.argmax(axis=1)
-    if number is not None:
-        labels = np.full(len(texts), number)
-    else:
-        labels = np.ones(len(texts), dtype=np.int64) if len(classes) == 2 else predicted
     return explanations(
         texts,
         found,
         method=chosen,
         classes=classes,
-        labels=labels.tolist(),
-        predicted=predicted.tolist(),
+        labels=explained_labels(probabilities, number),
+        predicted=probabilities.argmax(axis=1).tolist(),
         probabilities=probabilities,
         n_refits=len(refits),
     )
@@ -123,25 +118,13 @@ def _byte_spans(texts: list[str], by: str, spans: Any) -> list[list[tuple[int, i
     return [byte_spans(text, some, index) for index, (text, some) in enumerate(zip(texts, spans, strict=True))]
 
 
-def _label_number(label: Any, classes: list[Any]) -> int:
-    if label not in classes:
-        raise InputError(f"label is {label!r}: expected one of {classes}")
-    return classes.index(label)
-
-
-def _checked_int(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} is {value!r}: expected an int of at least {least}")
-    return int(value)
-
-
 def _refits(classifier: PLRClassifier, random_state: int) -> list[tuple[Floats, Floats]]:
     """Coefficients and intercepts of classifiers fitted to resampled training rows, at the same penalty.
 
     Each class is resampled on its own (the stratified bootstrap), so that no class runs empty.
     """
     kept = classifier._kept_training("stability")
-    rng = np.random.default_rng(_checked_int("random_state", random_state, 0))
+    rng = np.random.default_rng(checked_int("random_state", random_state, 0))
     codes, weights = kept["codes"], kept["weights"]
     standardised = (kept["features"] - classifier.mean_) / classifier.scale_
     rows_of = [np.flatnonzero((codes == code) & (weights > 0)) for code in range(len(classifier.classes_))]

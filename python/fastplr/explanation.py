@@ -12,7 +12,16 @@ from fastplr import _core
 from fastplr.errors import InputError
 from fastplr.explanation_page import as_fragment, as_page
 
-__all__ = ["METHODS", "Explanation", "Span", "byte_spans", "explanations", "phrases_of", "words_of"]
+__all__ = [
+    "METHODS",
+    "Explanation",
+    "Span",
+    "byte_spans",
+    "explained_labels",
+    "explanations",
+    "phrases_of",
+    "words_of",
+]
 
 METHODS = ("additive", "occlusion", "surrogate", "shapley")
 
@@ -115,6 +124,14 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         return as_fragment(self)
+
+
+def explained_labels(probabilities: np.ndarray[Any, np.dtype[np.float64]], number: int | None) -> list[int]:
+    """Numbers of the labels to explain: `number`, or by default the second of two, else each text's most probable."""
+    n_texts, n_classes = probabilities.shape
+    if number is None and n_classes == 2:
+        number = 1
+    return [number] * n_texts if number is not None else [int(one) for one in probabilities.argmax(axis=1)]
 
 
 class _Offsets:

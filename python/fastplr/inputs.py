@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fastplr import _core
 from fastplr.errors import InputError
 
-__all__ = ["as_labels", "as_texts", "check_collection", "encode_labels", "text_pieces"]
+__all__ = ["as_labels", "as_texts", "check_collection", "encode_labels", "label_number", "text_pieces"]
 
 #: Texts handed to the native core at once, which copies them.
 TEXTS_AT_ONCE = 2048
@@ -157,3 +157,11 @@ def encode_labels(labels: list[Hashable], given: object) -> tuple[npt.NDArray[An
     classes = np.empty(len(distinct), dtype=object)
     classes[:] = distinct
     return classes, codes
+
+
+def label_number(label: object, labels: list[Any]) -> int:
+    """The position of `label` among `labels`. Raises InputError where it is none of them."""
+    try:
+        return labels.index(label)
+    except ValueError:
+        raise InputError(f"label is {label!r:.80}: expected one of {labels}") from None

@@ -19,6 +19,7 @@ __all__ = [
     "checked_C",
     "checked_Cs",
     "checked_bool",
+    "checked_int",
     "class_weights",
     "float_types",
     "input_errors",
@@ -127,6 +128,13 @@ def checked_bool(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise InputError(f"{name} is {value!r:.80}: expected True or False")
     return bool(value)
+
+
+def checked_int(name: str, value: Any, least: int) -> int:
+    """The parameter `name` as an int. Raises InputError for what is none, or less than `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{name} is {value!r:.80}: expected an int of at least {least}")
+    return int(value)
 
 
 def checked_C(C: Any) -> float | None:

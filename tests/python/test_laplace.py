@@ -80,7 +80,7 @@ def test_it_tells_how_far_fits_of_other_samples_are_apart():
 def test_many_rows_and_classes_are_refused_when_asked_for():
     features, labels = drawn(150, 2, 60)
     model = LogisticRegression(keep_training=True).fit(features, labels)
-    with pytest.raises(InputError, match="150 rows and 60 classes need a matrix of order 8850: expected at most 8192"):
+    with pytest.raises(InputError, match="150 rows and 60 classes needs a matrix of order 8850: expected at most 8192"):
         model.predict_proba_stderr(features)
 
 

@@ -23,14 +23,17 @@ from fastplr.cli.output import print_json
     "--of", "of_label", metavar="LABEL", help="The label to explain.  [default: the second of two, else the predicted]"
 )
 @click.option(
-    "--method", type=click.Choice(["auto", "additive", "occlusion", "surrogate", "shapley"]), default="auto", show_default=True,
-    help="How values come about; see docs/explanations.md.",
+    "--method", type=click.Choice(["auto", "additive", "occlusion", "surrogate", "shapley"]), default="auto",
+    show_default=True, help="How values come about; see docs/explanations.md.",
 )  # fmt: skip
 @click.option(
     "--by", type=click.Choice(["word", "phrase"]), default="word", show_default=True, help="What gets values."
 )
 @click.option(
-    "--budget", type=int, metavar="N", help="Variants of a text that may be computed.  [default: see docs/explanations.md]"
+    "--budget",
+    type=int,
+    metavar="N",
+    help="Variants of a text that may be computed.  [default: see docs/explanations.md]",
 )
 @click.option("--stability", is_flag=True, help="Intervals over classifiers fitted to resampled training texts.")
 @click.option("--html", metavar="OUT", type=click.Path(), help="Write a page with all texts and a filter.")
