@@ -1,5 +1,6 @@
 #include "bindings.hpp"
 #include "classifier_dict.hpp"
+#include "fastplr/counterfactual.hpp"
 #include "fastplr/explain.hpp"
 
 namespace py = pybind11;
@@ -24,10 +25,35 @@ Spans pairs_of(const std::vector<TextSpan>& spans) {
     return pairs;
 }
 
-std::vector<TextSpan> spans_of(const Spans& pairs) {
-    std::vector<TextSpan> spans;
-    for (const auto& [begin, end] : pairs) spans.push_back({begin, end});
+std::vector<std::vector<TextSpan>> spans_of(const std::vector<Spans>& texts) {
+    std::vector<std::vector<TextSpan>> spans;
+    for (const Spans& pairs : texts) {
+        spans.emplace_back();
+        for (const auto& [begin, end] : pairs) spans.back().push_back({begin, end});
+    }
     return spans;
+}
+
+/// What both kinds of options have in common. `on_progress` is to outlive them.
+template <typename Options>
+void set_shared(Options& options, const std::string& replacement, bool truncate,
+                const py::object& on_progress) {
+    options.replacement = replacement;
+    options.on_long = truncate ? fastplr::OnLong::truncate : fastplr::OnLong::error;
+    options.on_step = [] {
+        const py::gil_scoped_acquire gil;
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    };
+    if (!on_progress.is_none()) {
+        options.on_progress = [&on_progress](std::size_t n_done, std::size_t n_texts) {
+            const py::gil_scoped_acquire gil;
+            on_progress(n_done, n_texts);
+        };
+    }
+}
+
+py::array_t<double> vector_of(const std::vector<double>& values) {
+    return py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
 py::list explain(fastplr::Embedder& embedder, const py::dict& classifier,
@@ -39,20 +65,8 @@ py::list explain(fastplr::Embedder& embedder, const py::dict& classifier,
     options.method = method_from_string(method);
     options.budget = budget;
     options.seed = seed;
-    options.replacement = replacement;
-    options.on_long = truncate ? fastplr::OnLong::truncate : fastplr::OnLong::error;
-    options.on_step = [] {
-        const py::gil_scoped_acquire gil;
-        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    };
-    if (!on_progress.is_none()) {
-        options.on_progress = [&](std::size_t n_done, std::size_t n_texts) {
-            const py::gil_scoped_acquire gil;
-            on_progress(n_done, n_texts);
-        };
-    }
-    std::vector<std::vector<TextSpan>> wanted;
-    for (const Spans& of_text : spans) wanted.push_back(spans_of(of_text));
+    set_shared(options, replacement, truncate, on_progress);
+    const auto wanted = spans_of(spans);
     const fastplr_bindings::LogForwarder log;
     const auto found = [&] {
         const py::gil_scoped_release release;
@@ -63,17 +77,44 @@ py::list explain(fastplr::Embedder& embedder, const py::dict& classifier,
         const auto matrix = [&](const std::vector<double>& values) {
             return py::array_t<double>({one.spans.size(), data.n_rows()}, values.data());
         };
-        const auto vector = [](const std::vector<double>& values) {
-            return py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data());
-        };
         py::dict entry;
         entry["spans"] = pairs_of(one.spans);
         entry["values"] = matrix(one.values);
         entry["standard_errors"] =
             one.standard_errors.empty() ? py::object(py::none()) : py::object(matrix(one.standard_errors));
-        entry["logits"] = vector(one.logits);
-        entry["base"] = vector(one.base);
-        entry["prompt"] = vector(one.prompt);
+        entry["logits"] = vector_of(one.logits);
+        entry["base"] = vector_of(one.base);
+        entry["prompt"] = vector_of(one.prompt);
+        entry["truncated"] = one.truncated;
+        result.append(entry);
+    }
+    return result;
+}
+
+py::list find_counterfactuals(fastplr::Embedder& embedder, const py::dict& classifier,
+                              const std::vector<std::string>& texts, const std::vector<Spans>& spans,
+                              std::size_t budget, const std::string& replacement, bool truncate,
+                              const py::object& on_progress) {
+    const fastplr::ClassifierData data = fastplr_bindings::classifier_from_dict(classifier);
+    fastplr::CounterfactualOptions options;
+    options.budget = budget;
+    set_shared(options, replacement, truncate, on_progress);
+    const auto wanted = spans_of(spans);
+    const fastplr_bindings::LogForwarder log;
+    const auto found = [&] {
+        const py::gil_scoped_release release;
+        return fastplr::find_counterfactuals(embedder, data, texts, wanted, options);
+    }();
+    py::list result;
+    for (const fastplr::Counterfactual& one : found) {
+        py::dict entry;
+        entry["spans"] = pairs_of(one.spans);
+        entry["removed"] = one.removed;
+        entry["text_without"] = one.text_without;
+        entry["logits"] = vector_of(one.logits);
+        entry["logits_without"] = vector_of(one.logits_without);
+        entry["smallest"] = one.smallest;
+        entry["n_tried"] = one.n_tried;
         entry["truncated"] = one.truncated;
         result.append(entry);
     }
@@ -96,4 +137,10 @@ void register_explain(py::module_& m) {
           "For each text a dict: spans (bytes), values and standard_errors (None or float64 [n_spans, "
           "n_rows]), logits, "
           "base and prompt [n_rows], truncated.");
+    m.def("find_counterfactuals", &find_counterfactuals, py::arg("embedder"), py::arg("classifier"),
+          py::arg("texts"), py::kw_only(), py::arg("spans"), py::arg("budget"), py::arg("replacement") = "",
+          py::arg("truncate") = false, py::arg("on_progress") = py::none(),
+          "For each text a dict: spans (bytes), removed (their positions), text_without, logits and "
+          "logits_without "
+          "[n_rows], smallest, n_tried, truncated.");
 }

@@ -200,4 +200,26 @@ def explain(
     truncate: bool = False,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> list[TextExplanation]: ...
+
+class FoundCounterfactual(TypedDict):
+    spans: list[tuple[int, int]]
+    removed: list[int]
+    text_without: str
+    logits: npt.NDArray[np.float64]
+    logits_without: npt.NDArray[np.float64]
+    smallest: bool
+    n_tried: int
+    truncated: bool
+
+def find_counterfactuals(
+    embedder: Embedder,
+    classifier: dict[str, Any],
+    texts: Sequence[str],
+    *,
+    spans: Sequence[Sequence[tuple[int, int]]],
+    budget: int,
+    replacement: str = "",
+    truncate: bool = False,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> list[FoundCounterfactual]: ...
 def probabilities(data: dict[str, Any], logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastplr import _core, classifier_file, influence, model_store
 from fastplr.calibration import class_shares, log_prior_ratio, log_probabilities
 from fastplr.conformal import label_sets, p_values
+from fastplr.counterfactual import Counterfactual, find
 from fastplr.embedder import Embedder, Layer
 from fastplr.engine import Kernels
 from fastplr.errors import InputError
@@ -406,6 +407,34 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self, X, method=method, label=label, by=by, spans=spans, budget=budget, stability=stability,
             replacement=replacement, random_state=random_state,
         )  # fmt: skip
+
+    def counterfactual(
+        self,
+        X: Iterable[str],
+        *,
+        by: Literal["word", "phrase"] = "word",
+        spans: Sequence[Sequence[tuple[int, int]]] | None = None,
+        budget: int = 200,
+        replacement: str = "",
+    ) -> list[Counterfactual]:
+        """The fewest words that have to be taken out of each text for it to get another label.
+
+        Every single word is tried; then sets of more, in the order in which a linear model of what was tried so far
+        expects most of them, while the budget lasts. Where there are few enough sets all of them are tried, and
+        ``smallest`` is True (docs/explanations.md).
+
+        Args:
+            X: Texts.
+            by: ``"word"`` or ``"phrase"``.
+            spans: Pieces of the texts instead, as in :meth:`explain`.
+            budget: Variants of a text that may be computed, at least 1.
+            replacement: What stands for a word that is taken out. Default: nothing.
+
+        Raises:
+            InputError: Arguments out of range; and as :meth:`predict`.
+        """
+        check_is_fitted(self)
+        return find(self, X, by=by, spans=spans, budget=budget, replacement=replacement)
 
     def nearest(self, X: Iterable[str], n: int = 5) -> list[list[TrainingRow]]:
         """The training rows that are most like each text, by the cosine of standardised features.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,9 @@ from fastplr.solver_inputs import checked_bool, checked_int
 if TYPE_CHECKING:
     from fastplr.classifier import PLRClassifier
 
-__all__ = ["explain"]
+__all__ = ["checked_replacement", "explain", "wanted_spans", "with_engine"]
 
+T = TypeVar("T")
 Floats = npt.NDArray[np.float64]
 
 #: What ``"auto"`` is.
@@ -47,24 +48,26 @@ def explain(
     texts = as_texts(X)
     if method not in ("auto", *METHODS):
         raise InputError(f"method is {method!r}: expected 'auto', {', '.join(map(repr, METHODS))}")
-    if not isinstance(replacement, str):
-        raise InputError(f"replacement is {replacement!r:.60}: expected a str")
     chosen = method if method != "auto" else DEFAULT_METHOD
     native = classifier_file.to_native(classifier)
     classes = classifier.classes_.tolist()
     n_rows = len(native["coef"])
     refits = _refits(classifier, random_state) if checked_bool("stability", stability) else []
-    wanted = _byte_spans(texts, by, spans)
+    wanted = wanted_spans(texts, by, spans)
     number = None if label is None else label_number(label, classes)
-    found = _native_explanations(
+    data = _stacked(native, refits)
+    settings: dict[str, Any] = {
+        "spans": wanted,
+        "method": chosen,
+        "budget": None if budget is None else checked_int("budget", budget, 2),
+        "seed": checked_int("random_state", random_state, 0),
+        "replacement": checked_replacement(replacement),
+    }
+    found = with_engine(
         classifier,
-        texts,
-        _stacked(native, refits),
-        spans=wanted,
-        method=chosen,
-        budget=None if budget is None else checked_int("budget", budget, 2),
-        seed=checked_int("random_state", random_state, 0),
-        replacement=replacement,
+        len(texts),
+        "explaining",
+        lambda engine, **shared: _core.explain(engine, data, texts, **settings, **shared),
     )
     logits = np.array([one["logits"][:n_rows] for one in found])
     probabilities = _core.probabilities(native, logits)
@@ -80,33 +83,36 @@ def explain(
     )
 
 
-def _native_explanations(
-    classifier: PLRClassifier, texts: list[str], native: dict[str, Any], **settings: Any
-) -> list[_core.TextExplanation]:
+def with_engine(classifier: PLRClassifier, n_texts: int, what: str, run: Callable[..., list[T]]) -> list[T]:
+    """What `run` says, called with the engine, `truncate` and `on_progress`; a bar counts texts."""
     embedder = classifier.embedder_
     classifier_file.check_model(
         embedder.resolve(), classifier.model_identity_, classifier._allow_variant, classifier.model_name_
     )
     engine = embedder._native_engine([classifier.layer_])
-    with text_bar(len(texts), "explaining", embedder.progress) as bar:
+    with text_bar(n_texts, what, embedder.progress) as bar:
 
         def count(n_done: int, _: int) -> None:
             bar.update(n_done - bar.n)
 
-        def run() -> list[_core.TextExplanation]:
-            return _core.explain(
-                engine, native, texts, truncate=embedder.on_long == "truncate", on_progress=count, **settings
-            )
-
+        settings: dict[str, Any] = {"truncate": embedder.on_long == "truncate", "on_progress": count}
         try:
-            return run()
+            return run(engine, **settings)
         except ContextMemoryError:
             if not release_others(engine):
                 raise
-            return run()
+            return run(engine, **settings)
 
 
-def _byte_spans(texts: list[str], by: str, spans: Any) -> list[list[tuple[int, int]]]:
+def checked_replacement(replacement: Any) -> str:
+    """What stands for a span that is taken out. Raises InputError where that is no str."""
+    if not isinstance(replacement, str):
+        raise InputError(f"replacement is {replacement!r:.60}: expected a str")
+    return replacement
+
+
+def wanted_spans(texts: list[str], by: str, spans: Any) -> list[list[tuple[int, int]]]:
+    """Bytes of the pieces to look at: words, phrases or the user's own spans, for each text."""
     if spans is None:
         if by not in ("word", "phrase"):
             raise InputError(f"by is {by!r}: expected 'word' or 'phrase'")

@@ -17,6 +17,7 @@ __all__ = [
     "Explanation",
     "Span",
     "byte_spans",
+    "character_spans",
     "explained_labels",
     "explanations",
     "phrases_of",
@@ -186,7 +187,7 @@ def words_of(text: str) -> list[tuple[int, int]]:
     After Unicode's word boundaries (UAX #29), with hyphens joining; a Chinese character is a word, as is a run of
     hiragana or katakana, an emoji with all that belongs to it, and punctuation (docs/explanations.md).
     """
-    return _characters(text, _core.words_of(text))
+    return character_spans(text, _core.words_of(text))
 
 
 def phrases_of(text: str) -> list[tuple[int, int]]:
@@ -195,10 +196,11 @@ def phrases_of(text: str) -> list[tuple[int, int]]:
     Longer ones are cut into parts of nearly equal size, before short words rather than long ones
     (docs/explanations.md).
     """
-    return _characters(text, _core.phrases_of(text))
+    return character_spans(text, _core.phrases_of(text))
 
 
-def _characters(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def character_spans(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans of bytes of a text in UTF-8 as spans of characters."""
     offsets = _Offsets(text)
     return [(offsets.character(start), offsets.character(end)) for start, end in spans]
 

@@ -48,17 +48,6 @@ std::vector<std::size_t> numbers_to(std::size_t n) {
 /// Whether there are at most `budget` subsets of `n` but the full and the empty one.
 bool all_fit(std::size_t n, std::size_t budget) { return n < 30 && (std::size_t{1} << n) - 2 <= budget; }
 
-/// All subsets of `n` but the full and the empty one.
-std::vector<Coalition> all_coalitions(std::size_t n) {
-    std::vector<Coalition> coalitions;
-    for (std::size_t bits = 1; bits + 1 < std::size_t{1} << n; ++bits) {
-        Coalition coalition(n);
-        for (std::size_t i = 0; i < n; ++i) coalition[i] = (bits >> i & 1U) != 0;
-        coalitions.push_back(std::move(coalition));
-    }
-    return coalitions;
-}
-
 /// Deals spans in turns, as cards of a deck that is shuffled anew when it is used up.
 class Deck {
   public:
@@ -118,7 +107,11 @@ CoalitionSample sample_coalitions(std::size_t n, std::size_t budget, std::uint64
     CoalitionSample sample;
     sample.all = all_fit(n, budget);
     if (sample.all) {
-        sample.coalitions = all_coalitions(n);
+        for (std::size_t bits = 1; bits + 1 < std::size_t{1} << n; ++bits) {
+            Coalition coalition(n);
+            for (std::size_t i = 0; i < n; ++i) coalition[i] = (bits >> i & 1U) != 0;
+            sample.coalitions.push_back(std::move(coalition));
+        }
         sample.weights.assign(sample.coalitions.size(), 1.0);
         return sample;
     }
@@ -188,39 +181,53 @@ CoalitionSample sample_removals(std::size_t n, std::size_t budget, std::uint64_t
     CoalitionSample sample;
     if (n == 0) return sample;
     if (n == 1) return {{Coalition(1, false)}, {1.0}, true};
-    std::vector<double> up_to(n, 0.0);  // by the number of spans that are kept: its share and all below
-    for (std::size_t n_kept = 1; n_kept < n; ++n_kept)
-        up_to[n_kept] = up_to[n_kept - 1] + static_cast<double>(n_kept * n_kept);
     sample.all = all_fit(n, budget);
-    if (sample.all) {
-        sample.coalitions = all_coalitions(n);
-        std::vector<double> n_of_size(n, 1.0);
-        for (std::size_t size = 1; size < n; ++size)
-            n_of_size[size] =
-                n_of_size[size - 1] * static_cast<double>(n - size + 1) / static_cast<double>(size);
-        for (const Coalition& kept : sample.coalitions) {
-            const auto size = static_cast<std::size_t>(std::count(kept.begin(), kept.end(), true));
-            sample.weights.push_back((up_to[size] - up_to[size - 1]) / n_of_size[size]);
-        }
-    } else {
-        std::mt19937_64 random(seed);
-        Deck deck(n, random);
-        std::set<Coalition> drawn;
-        std::vector<std::size_t> strata = numbers_to(budget);
-        // One of each stratum of the distribution of sizes; what was drawn already is drawn again, at most so
-        // often.
-        for (std::size_t attempt = 0; drawn.size() < budget && attempt < 20 * budget; ++attempt) {
-            if (attempt % budget == 0) shuffle(strata, random);
-            const double share = (static_cast<double>(strata[attempt % budget]) + draw_share(random)) /
-                                 static_cast<double>(budget);
-            const auto found = std::upper_bound(up_to.begin(), up_to.end(), share * up_to.back());
-            const auto n_kept = std::min(static_cast<std::size_t>(found - up_to.begin()), n - 1);
-            Coalition kept = deck.without(n - n_kept);
-            if (!drawn.insert(kept).second) continue;
-            sample.coalitions.push_back(std::move(kept));
-            sample.weights.push_back(1.0);
-        }
+    // By the number of spans that are taken out: their share, and how many such coalitions there are.
+    std::vector<double> share(n, 0.0);
+    std::vector<double> n_of_size(n, 1.0);
+    double left = 0.0;
+    for (std::size_t size = 1; size < n; ++size) {
+        n_of_size[size] = n_of_size[size - 1] * static_cast<double>(n - size + 1) / static_cast<double>(size);
+        share[size] = static_cast<double>((n - size) * (n - size));
+        left += share[size];
     }
+    // Sizes of which that share of the budget would take every coalition are taken whole.
+    std::size_t size = 1;
+    for (std::size_t n_left = budget; size < n; ++size) {
+        if (!sample.all && n_of_size[size] > static_cast<double>(n_left) * share[size] / left) break;
+        Coalition removed(n);
+        std::fill_n(removed.begin(), size, true);
+        do {
+            Coalition kept = removed;
+            kept.flip();
+            sample.coalitions.push_back(std::move(kept));
+            sample.weights.push_back(share[size] / n_of_size[size]);
+        } while (std::prev_permutation(removed.begin(), removed.end()));
+        n_left = budget - sample.coalitions.size();
+        left -= share[size];
+    }
+    const std::size_t n_whole = sample.coalitions.size();
+    const std::size_t n_to_draw = budget - n_whole;
+    std::vector<double> up_to(n, 0.0);  // shares of this and of all smaller sizes that are left
+    for (std::size_t k = 1; k < n; ++k) up_to[k] = up_to[k - 1] + (k < size ? 0.0 : share[k]);
+    std::mt19937_64 random(seed);
+    Deck deck(n, random);
+    std::set<Coalition> drawn;
+    std::vector<std::size_t> strata = numbers_to(n_to_draw);
+    // One of each stratum of the sizes; what was drawn already is drawn again, at most so often.
+    for (std::size_t attempt = 0; size < n && drawn.size() < n_to_draw && attempt < 20 * n_to_draw;
+         ++attempt) {
+        const std::size_t at = attempt % n_to_draw;
+        if (at == 0) shuffle(strata, random);
+        const double place =
+            (static_cast<double>(strata[at]) + draw_share(random)) / static_cast<double>(n_to_draw);
+        const auto found = std::upper_bound(up_to.begin(), up_to.end(), place * up_to.back());
+        Coalition kept = deck.without(std::min(static_cast<std::size_t>(found - up_to.begin()), n - 1));
+        if (!drawn.insert(kept).second) continue;
+        sample.coalitions.push_back(std::move(kept));
+    }
+    sample.weights.resize(sample.coalitions.size(),
+                          left / static_cast<double>(std::max<std::size_t>(drawn.size(), 1)));
     double sum = 0.0;
     for (const double weight : sample.weights) sum += weight;
     for (double& weight : sample.weights) weight *= static_cast<double>(sample.weights.size()) / sum;

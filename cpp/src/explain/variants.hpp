@@ -34,8 +34,8 @@ CoalitionSample sample_coalitions(std::size_t n, std::size_t budget, std::uint64
 
 /// Coalitions near the whole text: how many spans are kept, 1 to n - 1, is distributed as its square, and
 /// spans are taken out in turns, each about as often as any other. Each coalition once, at most `budget` of
-/// them; all of them, with weights for that distribution, where they are no more. Of one span, the empty
-/// coalition.
+/// them; sizes of which that distribution's share of the budget would take every coalition are taken whole,
+/// with its weights, at last all of them. Of one span, the empty coalition.
 CoalitionSample sample_removals(std::size_t n, std::size_t budget, std::uint64_t seed);
 
 }  // namespace fastplr

@@ -1,0 +1,51 @@
+// What a classifier says of texts and of variants of them.
+#pragma once
+
+#include <Eigen/Core>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "fastplr/classifier.hpp"
+#include "fastplr/embedder.hpp"
+#include "fastplr/explain.hpp"
+
+namespace fastplr {
+
+/// One row a text.
+using LogitMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// The spans given for texts, or where there are none at all their words. Throws InputError for texts that
+/// are empty or no UTF-8, and for spans that are empty, leave their text, cut a character, or are not
+/// ascending.
+std::vector<std::vector<TextSpan>> checked_spans(const std::vector<std::string>& texts,
+                                                 const std::vector<std::vector<TextSpan>>& given);
+
+class TextScorer {
+  public:
+    /// Both arguments are to outlive it. Throws InputError where the classifier's features are not the
+    /// model's.
+    TextScorer(Embedder& embedder, const ClassifierData& data, OnLong on_long, std::function<void()> on_step);
+
+    std::size_t n_rows() const { return n_rows_; }
+    bool is_additive() const { return data_.pooling != Pooling::last; }
+
+    /// Spans and logits of texts; with `additive`, which needs is_additive(), also values, base and prompt.
+    std::vector<TextExplanation> whole_texts(const std::vector<std::string>& texts,
+                                             const std::vector<std::vector<TextSpan>>& spans, bool additive);
+
+    /// Logits of variants, each distinct one computed once; of a text that says nothing the intercept.
+    LogitMatrix logits_of(const std::vector<std::string>& variants);
+
+  private:
+    void add_up_tokens(const std::string& text, const TokenScores& tokens, TextExplanation& found) const;
+
+    Embedder& embedder_;
+    const ClassifierData& data_;
+    std::size_t n_rows_;
+    EmbedRequest request_;
+    std::vector<double>
+        directions_;  ///< of the logits in features that are not standardised, [n_rows, n_features]
+};
+
+}  // namespace fastplr
