@@ -35,16 +35,21 @@ from fastplr.errors import (
 
 if TYPE_CHECKING:
     from fastplr.classifier import PLRClassifier, classifier_file_info, fit, load, predict
+    from fastplr.counterfactual import Counterfactual
     from fastplr.embedder import Embedder
     from fastplr.explanation import Explanation, Span
+    from fastplr.influence import TrainingRow
     from fastplr.logistic_regression import LogisticRegression, PathResult
     from fastplr.model_info import ModelInfo, read_model_info
+    from fastplr.overview import Effect, Overview
     from fastplr.prompt import Prompt
 
 __all__ = [
     "CacheWarning",
     "ClassifierFileError",
     "ContextMemoryError",
+    "Counterfactual",
+    "Effect",
     "Embedder",
     "Explanation",
     "FastplrError",
@@ -55,10 +60,12 @@ __all__ = [
     "ModelMemoryError",
     "ModelMismatch",
     "NotConverged",
+    "Overview",
     "PLRClassifier",
     "PathResult",
     "Prompt",
     "Span",
+    "TrainingRow",
     "TruncationWarning",
     "UnsupportedArchitecture",
     "UnsupportedCPU",
@@ -74,10 +81,13 @@ __all__ = [
 # answers at once, to Ctrl-C too.
 _NAMES_IN = {
     "fastplr.classifier": ("PLRClassifier", "classifier_file_info", "fit", "load", "predict"),
+    "fastplr.counterfactual": ("Counterfactual",),
     "fastplr.embedder": ("Embedder",),
     "fastplr.explanation": ("Explanation", "Span"),
+    "fastplr.influence": ("TrainingRow",),
     "fastplr.logistic_regression": ("LogisticRegression", "PathResult"),
     "fastplr.model_info": ("ModelInfo", "read_model_info"),
+    "fastplr.overview": ("Effect", "Overview"),
     "fastplr.prompt": ("Prompt",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names}

@@ -20,11 +20,13 @@ from fastplr.counterfactual import Counterfactual, find
 from fastplr.embedder import Embedder, Layer
 from fastplr.engine import Kernels
 from fastplr.errors import InputError
+from fastplr.explaining import explained
 from fastplr.explanation import Explanation, explained_labels
 from fastplr.familiarity import Familiarity
 from fastplr.fitting import Fit, FitSettings, fit_rows, settings_read, stratified_sample
 from fastplr.influence import TrainingRow
 from fastplr.inputs import as_labels, as_texts, encode_labels, label_number
+from fastplr.overview import Overview
 from fastplr.prompt import Prompt
 from fastplr.report import LaterValues, Report
 from fastplr.representation import TrainingRows, candidate_layers
@@ -400,13 +402,39 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: Arguments out of range; ``"additive"`` with the pooling ``"last"``; `stability` of a classifier
                 that was fitted without `keep_training`; and as :meth:`predict`.
         """
-        from fastplr.explaining import explain
-
         check_is_fitted(self)
-        return explain(
-            self, X, method=method, label=label, by=by, spans=spans, budget=budget, stability=stability,
-            replacement=replacement, random_state=random_state,
-        )  # fmt: skip
+        number = None if label is None else label_number(label, self.classes_.tolist())
+        return explained(
+            self, X, method=method, by=by, spans=spans, budget=budget, stability=stability, replacement=replacement,
+            random_state=random_state,
+        ).explanations(number)  # fmt: skip
+
+    def overview(
+        self,
+        X: Iterable[str],
+        *,
+        method: Literal["auto", "additive", "occlusion", "surrogate", "shapley"] = "auto",
+        by: Literal["word", "phrase"] = "word",
+        min_texts: int = 3,
+        budget: int | None = None,
+        replacement: str = "",
+        random_state: int = 0,
+    ) -> Overview:
+        """The words or phrases of a corpus that speak most for each class, with counts and intervals.
+
+        Args:
+            X: The corpus.
+            method, by, budget, replacement, random_state: As in :meth:`explain`. ``"additive"`` is by far the fastest.
+            min_texts: Texts that a word has to occur in, at least 2.
+
+        Raises:
+            InputError: As :meth:`explain`.
+        """
+        check_is_fitted(self)
+        min_texts = checked_int("min_texts", min_texts, 2)
+        return explained(
+            self, X, method=method, by=by, budget=budget, replacement=replacement, random_state=random_state
+        ).overview(min_texts)
 
     def counterfactual(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -12,15 +13,16 @@ from fastplr import _core, classifier_file
 from fastplr.engine import release_others
 from fastplr.errors import ContextMemoryError, InputError
 from fastplr.explanation import METHODS, Explanation, byte_spans, explained_labels, explanations
-from fastplr.inputs import as_texts, label_number
+from fastplr.inputs import as_texts
 from fastplr.logistic_regression import LogisticRegression
+from fastplr.overview import Overview, overview
 from fastplr.progress import text_bar
 from fastplr.solver_inputs import checked_bool, checked_int
 
 if TYPE_CHECKING:
     from fastplr.classifier import PLRClassifier
 
-__all__ = ["checked_replacement", "explain", "wanted_spans", "with_engine"]
+__all__ = ["Explained", "checked_replacement", "explained", "wanted_spans", "with_engine"]
 
 T = TypeVar("T")
 Floats = npt.NDArray[np.float64]
@@ -31,56 +33,86 @@ DEFAULT_METHOD = "surrogate"
 N_REFITS = 100
 
 
-def explain(
+@dataclass(frozen=True)
+class Explained:
+    """What the native core found in texts: for each the values of its pieces for every class.
+
+    Attributes:
+        classifier: The classifier.
+        texts: The texts.
+        found: Of each text; rows of the classifier first, then as many of each of `n_refits` refits.
+        method: How values came about.
+        by: ``"word"`` or ``"phrase"``.
+        n_refits: How many refits there are.
+    """
+
+    classifier: PLRClassifier
+    texts: list[str]
+    found: list[_core.TextExplanation]
+    method: str
+    by: str
+    n_refits: int
+
+    def explanations(self, number: int | None) -> list[Explanation]:
+        """Of the label `number`, or as :func:`fastplr.explanation.explained_labels` says."""
+        native = classifier_file.to_native(self.classifier)
+        n_rows = len(native["coef"])
+        probabilities = _core.probabilities(native, np.array([one["logits"][:n_rows] for one in self.found]))
+        return explanations(
+            self.texts,
+            self.found,
+            method=self.method,
+            classes=self.classifier.classes_.tolist(),
+            labels=explained_labels(probabilities, number),
+            predicted=probabilities.argmax(axis=1).tolist(),
+            probabilities=probabilities,
+            n_refits=self.n_refits,
+        )
+
+    def overview(self, min_texts: int = 3) -> Overview:
+        """Of all texts."""
+        return overview(
+            self.texts,
+            self.found,
+            self.classifier.classes_.tolist(),
+            min_texts=min_texts,
+            method=self.method,
+            by=self.by,
+        )
+
+
+def explained(
     classifier: PLRClassifier,
     X: Any,
     *,
-    method: str,
-    label: Any,
-    by: str,
-    spans: Any,
-    budget: int | None,
-    stability: bool,
-    replacement: str,
-    random_state: int,
-) -> list[Explanation]:
-    """As :meth:`fastplr.PLRClassifier.explain`."""
+    method: Any = "auto",
+    by: Any = "word",
+    spans: Any = None,
+    budget: Any = None,
+    stability: Any = False,
+    replacement: Any = "",
+    random_state: Any = 0,
+) -> Explained:
+    """Computes everything; arguments as of :meth:`fastplr.PLRClassifier.explain`."""
     texts = as_texts(X)
     if method not in ("auto", *METHODS):
         raise InputError(f"method is {method!r}: expected 'auto', {', '.join(map(repr, METHODS))}")
-    chosen = method if method != "auto" else DEFAULT_METHOD
-    native = classifier_file.to_native(classifier)
-    classes = classifier.classes_.tolist()
-    n_rows = len(native["coef"])
-    refits = _refits(classifier, random_state) if checked_bool("stability", stability) else []
-    wanted = wanted_spans(texts, by, spans)
-    number = None if label is None else label_number(label, classes)
-    data = _stacked(native, refits)
     settings: dict[str, Any] = {
-        "spans": wanted,
-        "method": chosen,
+        "method": method if method != "auto" else DEFAULT_METHOD,
+        "spans": wanted_spans(texts, by, spans),
         "budget": None if budget is None else checked_int("budget", budget, 2),
         "seed": checked_int("random_state", random_state, 0),
         "replacement": checked_replacement(replacement),
     }
+    refits = _refits(classifier, settings["seed"]) if checked_bool("stability", stability) else []
+    data = _stacked(classifier_file.to_native(classifier), refits)
     found = with_engine(
         classifier,
         len(texts),
         "explaining",
         lambda engine, **shared: _core.explain(engine, data, texts, **settings, **shared),
     )
-    logits = np.array([one["logits"][:n_rows] for one in found])
-    probabilities = _core.probabilities(native, logits)
-    return explanations(
-        texts,
-        found,
-        method=chosen,
-        classes=classes,
-        labels=explained_labels(probabilities, number),
-        predicted=probabilities.argmax(axis=1).tolist(),
-        probabilities=probabilities,
-        n_refits=len(refits),
-    )
+    return Explained(classifier, texts, found, settings["method"], by, len(refits))
 
 
 def with_engine(classifier: PLRClassifier, n_texts: int, what: str, run: Callable[..., list[T]]) -> list[T]:
@@ -130,7 +162,7 @@ def _refits(classifier: PLRClassifier, random_state: int) -> list[tuple[Floats, 
     Each class is resampled on its own (the stratified bootstrap), so that no class runs empty.
     """
     kept = classifier._kept_training("stability")
-    rng = np.random.default_rng(checked_int("random_state", random_state, 0))
+    rng = np.random.default_rng(random_state)
     codes, weights = kept["codes"], kept["weights"]
     standardised = (kept["features"] - classifier.mean_) / classifier.scale_
     rows_of = [np.flatnonzero((codes == code) & (weights > 0)) for code in range(len(classifier.classes_))]
