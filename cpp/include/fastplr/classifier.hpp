@@ -113,6 +113,9 @@ class Classifier {
 
     const ClassifierData& data() const { return data_; }
 
+    /// What embeds for it: explain() and find_counterfactuals() take it with data().
+    Embedder& embedder() { return *embedder_; }
+
     /// Logits, row-major [texts.size(), n_rows]; probabilities() makes probabilities of them without
     /// embedding again. Throws as Embedder::embed.
     std::vector<double> decision_function(const std::vector<std::string>& texts);

@@ -47,7 +47,7 @@ struct Counterfactual {
 /// \param spans as of explain(). Throws InputError (texts, spans, budget), and as Embedder::embed.
 std::vector<Counterfactual> find_counterfactuals(Embedder& embedder, const ClassifierData& data,
                                                  const std::vector<std::string>& texts,
-                                                 const std::vector<std::vector<TextSpan>>& spans,
+                                                 const std::vector<std::vector<TextSpan>>& spans = {},
                                                  const CounterfactualOptions& options = {});
 
 }  // namespace fastplr

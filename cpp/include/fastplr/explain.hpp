@@ -85,7 +85,7 @@ struct TextExplanation {
 /// Embedder::embed.
 std::vector<TextExplanation> explain(Embedder& embedder, const ClassifierData& data,
                                      const std::vector<std::string>& texts,
-                                     const std::vector<std::vector<TextSpan>>& spans,
+                                     const std::vector<std::vector<TextSpan>>& spans = {},
                                      const ExplainOptions& options = {});
 
 }  // namespace fastplr
