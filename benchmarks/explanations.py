@@ -4,8 +4,9 @@
 
 On each of the 17 core tasks a classifier of 75 rows a class, and 30 test texts: faithfulness at 50 and at 200
 evaluations a text, paired; rank correlation of word values between classifiers of two draws and between two seeds;
-then, on one task, time at everybody's defaults. Goes on where it was stopped (results/explanations/runs.jsonl;
-delete it after a change) and writes docs/explanation_quality.md. Rivals: `.[bench-explanations]`.
+then, on one task, all that and time at everybody's defaults; and the strongest words of two test files. Goes on where
+it was stopped (results/explanations/runs.jsonl; delete it after a change) and writes docs/explanation_quality.md.
+Rivals: `.[bench-explanations]`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ BUDGETS: dict[str, tuple[int | None, ...]] = {
 }
 RIVAL_BUDGETS = (50, 200)
 SPEED_TASK = "sst2"
+WORD_TASKS = ("sst2", "fpb")
 
 Run = dict[str, Any]
 
@@ -63,31 +65,35 @@ def quality_of(task: Task) -> list[Run]:
     """Faithfulness and stability on one task."""
     texts = texts_of(task)
     first, second = (classifier_of(task, seed) for seed in (0, 1))
-    probabilities = probabilities_of(first)
-    predicted = probabilities(texts).argmax(axis=1).tolist()
+    predicted = probabilities_of(first)(texts).argmax(axis=1).tolist()
     found = []
     for name in METHODS:
         for budget in BUDGETS.get(name, RIVAL_BUDGETS):
-
-            def values_of(
-                classifier: fastplr.PLRClassifier, seed: int, name: str = name, budget: int | None = budget
-            ) -> list[Any]:
-                return word_values(name, classifier, texts, predicted, budget, seed)
-
-            values = values_of(first, 0)
-            comprehensive, sufficient = faithfulness(probabilities, texts, predicted, values)
-            stability = {
-                "seeds": _correlations(texts, values, values_of(first, 1)),
-                "draws": _correlations(texts, values, values_of(second, 1)),
-                "draws_of_one_seed": _correlations(texts, values, values_of(second, 0)),
-            }
-            found.append(
-                {"task": task.name, "method": name, "budget": budget, "comprehensiveness": comprehensive.tolist(),
-                 "sufficiency": sufficient.tolist(), **stability}
-            )  # fmt: skip
-            means = [np.mean(one) for one in (comprehensive, sufficient, *stability.values())]
-            print(f"{task.name}: {name}, {budget}:", *(f"{mean:.3f}" for mean in means), flush=True)
+            run = _quality(name, budget, texts, predicted, (first, second))
+            found.append({"task": task.name, "method": name, "budget": budget, **run})
+            print(f"{task.name}: {name}, {budget}:", *(f"{np.mean(one):.3f}" for one in run.values()), flush=True)
     return found
+
+
+def _quality(
+    name: str,
+    budget: int | None,
+    texts: list[str],
+    predicted: list[int],
+    classifiers: tuple[fastplr.PLRClassifier, fastplr.PLRClassifier],
+) -> dict[str, list[float]]:
+    def values_of(number: int, seed: int) -> list[Any]:
+        return word_values(name, classifiers[number], texts, predicted, budget, seed)
+
+    values = values_of(0, 0)
+    comprehensive, sufficient = faithfulness(probabilities_of(classifiers[0]), texts, predicted, values)
+    return {
+        "comprehensiveness": comprehensive.tolist(),
+        "sufficiency": sufficient.tolist(),
+        "seeds": _correlations(texts, values, values_of(0, 1)),
+        "draws": _correlations(texts, values, values_of(1, 1)),
+        "draws_of_one_seed": _correlations(texts, values, values_of(1, 0)),
+    }
 
 
 def _correlations(texts: list[str], a: list[Any], b: list[Any]) -> list[float]:
@@ -106,11 +112,10 @@ def _correlations(texts: list[str], a: list[Any], b: list[Any]) -> list[float]:
 
 
 def speed_of(task: Task) -> list[Run]:
-    """Seconds and faithfulness of everybody's defaults."""
+    """Seconds of everybody's defaults."""
     texts = texts_of(task)
     classifier = classifier_of(task, 0)
-    probabilities = probabilities_of(classifier)
-    predicted = probabilities(texts).argmax(axis=1).tolist()
+    predicted = probabilities_of(classifier)(texts).argmax(axis=1).tolist()
     found = []
     for name in METHODS:
         seconds = []
@@ -118,15 +123,32 @@ def speed_of(task: Task) -> list[Run]:
             fastplr.feature_cache.feature_cache.clear()
             classifier.embedder_.set_params(cache=False)
             start = time.perf_counter()
-            values = word_values(name, classifier, texts, predicted, None, 0)
+            word_values(name, classifier, texts, predicted, None, 0)
             seconds.append(time.perf_counter() - start)
-        comprehensive, sufficient = faithfulness(probabilities, texts, predicted, values)
-        found.append(
-            {"task": task.name, "method": name, "seconds": seconds, "comprehensiveness": comprehensive.tolist(),
-             "sufficiency": sufficient.tolist()}
-        )  # fmt: skip
+        found.append({"task": task.name, "method": name, "seconds": seconds})
         print(f"{task.name}: {name}: {np.median(seconds):.2f} s", flush=True)
     return found
+
+
+def defaults_of(task: Task) -> list[Run]:
+    """Faithfulness and stability of everybody's defaults."""
+    texts = texts_of(task)
+    classifiers = classifier_of(task, 0), classifier_of(task, 1)
+    predicted = probabilities_of(classifiers[0])(texts).argmax(axis=1).tolist()
+    return [
+        {"task": task.name, "method": name, **_quality(name, None, texts, predicted, classifiers)} for name in METHODS
+    ]
+
+
+def words_of_task(task: Task) -> list[Run]:
+    """The strongest words of the whole test file."""
+    start = time.perf_counter()
+    words = classifier_of(task, 0).overview([text for text, _ in task.test])
+    strongest = {str(label): [dict(vars(one)) for one in some] for label, some in words.strongest(10).items()}
+    return [
+        {"task": task.name, "method": words.method, "n_texts": words.n_texts, "words": strongest,
+         "seconds": time.perf_counter() - start}
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -151,7 +173,11 @@ def main() -> None:
     for task in core_tasks(asked.tasks):
         measure("quality", task, quality_of)
     if asked.tasks is None:
-        measure("speed", core_tasks([SPEED_TASK])[0], speed_of)
+        [speed_task] = core_tasks([SPEED_TASK])
+        measure("speed", speed_task, speed_of)
+        measure("defaults", speed_task, defaults_of)
+        for task in core_tasks(list(WORD_TASKS)):
+            measure("words", task, words_of_task)
         write_document(runs, DOCUMENT)
         print(f"written: {DOCUMENT}")
 

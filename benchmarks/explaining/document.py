@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from explaining.methods import METHODS, RIVALS
+from explaining.methods import METHODS
 from harness.document import table
 from harness.machine import describe_machine
 
@@ -21,8 +21,10 @@ DEFAULT = "fastplr"
 
 def write_document(runs: Sequence[Run], path: Path) -> None:
     """The document at `path`."""
-    quality = [run for run in runs if run["part"] == "quality"]
-    speed = [run for run in runs if run["part"] == "speed"]
+    parts_of = {
+        name: [run for run in runs if run["part"] == name] for name in ("quality", "speed", "defaults", "words")
+    }
+    quality = parts_of["quality"]
     n_tasks = len({run["task"] for run in quality})
     facts = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
@@ -37,7 +39,8 @@ def write_document(runs: Sequence[Run], path: Path) -> None:
         table(["", ""], facts.items(), left=2),
         _faithfulness(quality),
         _stability(quality),
-        _speed(speed),
+        _defaults(parts_of["speed"], parts_of["defaults"]),
+        _words(parts_of["words"]),
     ]
     path.write_text("\n\n".join(part for part in parts if part) + "\n", "utf-8")
 
@@ -56,6 +59,10 @@ def _interval(difference: np.ndarray[Any, np.dtype[np.float64]]) -> str:
     return f"{difference.mean():+.3f} ({difference.mean() - half:+.3f} to {difference.mean() + half:+.3f})"
 
 
+def _mean_of(run: Run, key: str) -> float:
+    return float(np.mean(run[key]))
+
+
 def _faithfulness(runs: Sequence[Run]) -> str:
     lines = []
     for budget in sorted({run["budget"] for run in runs if run["budget"] is not None}):
@@ -63,13 +70,11 @@ def _faithfulness(runs: Sequence[Run]) -> str:
         for method in METHODS:
             own = budget if _pooled(runs, method, budget, "sufficiency").size else None
             found = {key: _pooled(runs, method, own, key) for key in ours}
-            if not found["sufficiency"].size:
-                continue
-            cells = [f"{found[key].mean():.3f}" for key in ours]
             better = [
                 "" if method == DEFAULT else _interval(sign * (ours[key] - found[key]))
                 for key, sign in (("comprehensiveness", 1), ("sufficiency", -1))
             ]
+            cells = [f"{found[key].mean():.3f}" for key in ours]
             lines.append([str(budget), method, cells[0], better[0], cells[1], better[1]])
     head = ["evaluations", "method", "comprehensiveness", "fastplr better by", "sufficiency", "fastplr better by"]
     return (
@@ -84,26 +89,52 @@ def _faithfulness(runs: Sequence[Run]) -> str:
 def _stability(runs: Sequence[Run]) -> str:
     lines = []
     for method in METHODS:
-        own = [run for run in runs if run["method"] == method and "draws" in run]
-        if own:
-            means = [np.mean([np.mean(run[key]) for run in own]) for key in ("draws", "seeds")]
-            lines.append([method, str(own[0]["budget"] or ""), *(f"{mean:.3f}" for mean in means)])
+        for budget in sorted({run["budget"] for run in runs if run["method"] == method}, key=lambda one: one or 0):
+            means = [_pooled(runs, method, budget, key).mean() for key in ("seeds", "draws", "draws_of_one_seed")]
+            lines.append([method, str(budget or "default"), *(f"{mean:.3f}" for mean in means)])
+    head = ["method", "evaluations", "two seeds", "two draws, two seeds", "two draws, one seed"]
     return (
-        "## Stability\n\nSpearman's correlation of the word values of a text, mean over texts and tasks: between "
-        "classifiers trained on two draws of 75 rows a class, and between two seeds of the method on one "
-        "classifier.\n\n" + table(["method", "evaluations", "two draws", "two seeds"], lines, left=1)
+        "## Stability\n\nSpearman's correlation of the values of a text's words (those with a letter or a digit), mean "
+        "over all texts: between two seeds of the method on one classifier; between classifiers trained on two draws "
+        "of 75 rows a class, explained with two seeds; and with one, where methods that sample repeat the same "
+        "samples, so that part of their error is the same too.\n\n" + table(head, lines, left=1)
     )
 
 
-def _speed(runs: Sequence[Run]) -> str:
-    if not runs:
-        return ""
-    seconds = {run["method"]: float(np.median(run["seconds"])) for run in runs}
-    lines = [
-        [name, f"{value:.2f}", f"{value / seconds[DEFAULT]:.1f}" if name in RIVALS else ""]
-        for name, value in seconds.items()
+def _defaults(speed: Sequence[Run], quality: Sequence[Run]) -> str:
+    seconds = {run["method"]: float(np.median(run["seconds"])) for run in speed}
+    quality_of = {run["method"]: run for run in quality}
+    lines = []
+    for method, value in seconds.items():
+        run = quality_of[method]
+        cells = [f"{_mean_of(run, key):.3f}" for key in ("comprehensiveness", "sufficiency", "seeds", "draws")]
+        lines.append([method, f"{value:.2f}", f"{value / seconds[DEFAULT]:.1f}", *cells])
+    head = ["method", "seconds", "times fastplr's", "comprehensiveness", "sufficiency", "two seeds", "two draws"]
+    return (
+        f"## Everybody's defaults\n\n30 texts of `{speed[0]['task']}`, nothing cached, two threads. `fastplr` computes "
+        "as many variants as a text has words, 24 to 64; shap up to 500, lime 5,000.\n\n" + table(head, lines, left=1)
+    )
+
+
+def _words(runs: Sequence[Run]) -> str:
+    parts = [
+        "## The strongest words\n\n`PLRClassifier.overview` of all test texts, the ten first words of each class: mean "
+        "value in logits, its 95 % interval over texts, and how many texts hold the word. Unedited."
     ]
-    return (
-        f"## Speed\n\n30 texts of `{runs[0]['task']}`, everybody with their own defaults, nothing cached.\n\n"
-        + table(["method", "seconds", "times fastplr's"], lines, left=1)
-    )
+    for run in runs:
+        lines = [
+            [
+                label,
+                one["text"],
+                f"{one['value']:+.2f}",
+                f"{one['low']:+.2f} to {one['high']:+.2f}",
+                str(one["n_texts"]),
+            ]
+            for label, some in run["words"].items()
+            for one in some
+        ]
+        parts.append(
+            f"`{run['task']}`: {run['n_texts']} texts, {run['seconds']:.0f} s.\n\n"
+            + table(["class", "word", "value", "interval", "texts"], lines, left=2)
+        )
+    return "\n\n".join(parts)

@@ -71,9 +71,10 @@ class Explained:
 
     def overview(self, min_texts: int = 3) -> Overview:
         """Of all texts."""
+        n_rows = len(self.classifier.coef_)
         return overview(
             self.texts,
-            self.found,
+            [(one["spans"], one["values"][:, :n_rows]) for one in self.found],
             self.classifier.classes_.tolist(),
             min_texts=min_texts,
             method=self.method,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastplr import _core
 from fastplr.errors import InputError
 from fastplr.explanation_page import as_fragment, as_page
+from fastplr.explanation_plot import draw
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = [
     "METHODS",
@@ -122,6 +126,14 @@ class Explanation:
     def to_html(self) -> str:
         """A page of its own, in one file; :func:`fastplr.explanation_page.as_page` makes one of many."""
         return as_page([self])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A bar for each of the 20 strongest spans; ``plot().figure.savefig("why.svg")``.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        return draw(self, ax)
 
     def _repr_html_(self) -> str:
         return as_fragment(self)

@@ -50,8 +50,12 @@ def _style(share: float, stable: bool) -> str:
     return f"{'bold' if share > 0 else 'italic'} black on rgb({red},{green},{blue})"
 
 
-def print_explanations(explanations: Sequence[Explanation], truth: Sequence[Any] | None = None) -> None:
-    """On standard output, with colours where it is a terminal."""
+def print_explanations(
+    explanations: Sequence[Explanation],
+    truth: Sequence[Any] | None = None,
+    notes: Sequence[Sequence[str]] | None = None,
+) -> None:
+    """On standard output, with colours where it is a terminal; `notes` are lines below each."""
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
@@ -60,5 +64,7 @@ def print_explanations(explanations: Sequence[Explanation], truth: Sequence[Any]
         console.print(as_lines(one, full, None if truth is None else truth[number]))
         if not console.is_terminal:
             ranked = sorted(one.spans, key=lambda span: -abs(span.value))[:10]
-            console.print("  " + ", ".join(f"{span.text} {span.value:+.2f}" for span in ranked), markup=False)
+            console.print("  " + ", ".join(f"“{span.text}” {span.value:+.2f}" for span in ranked), markup=False)
+        for line in notes[number] if notes is not None else ():
+            console.print("  " + line, markup=False)
         console.print()

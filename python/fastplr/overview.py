@@ -13,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from fastplr import _core
-
 __all__ = ["Effect", "Overview", "overview"]
 
 Floats = npt.NDArray[np.float64]
@@ -117,14 +115,14 @@ class Overview:
 
 def overview(
     texts: Sequence[str],
-    found: Sequence[_core.TextExplanation],
+    found: Sequence[tuple[list[tuple[int, int]], Floats]],
     classes: list[Any],
     *,
     min_texts: int,
     method: str,
     by: str,
 ) -> Overview:
-    """What the native core found in `texts`, word by word.
+    """Word by word, from the spans (bytes) of each text and their values ``(n_spans, n_rows)``.
 
     Capitals do not tell words apart, nor does punctuation at the ends of a phrase.
     """
@@ -134,7 +132,7 @@ def overview(
     for text, one in zip(texts, found, strict=True):
         encoded = text.encode()
         in_text: dict[str, list[Floats]] = {}
-        for (start, end), value in zip(one["spans"], one["values"], strict=True):
+        for (start, end), value in zip(*one, strict=True):
             shown = encoded[start:end].decode()
             if by == "phrase":
                 shown = _without_marks(shown) or shown

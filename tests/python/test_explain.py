@@ -5,6 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
+import signal
+import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +19,7 @@ from fastplr import Explanation, InputError, PLRClassifier, Prompt
 from fastplr.explanation import words_of
 from fastplr.explanation_page import as_page
 from labelled_texts import NO_CHOICE, train_and_test
-from tiny_models import TinyModel
+from tiny_models import TinyModel, write_tiny_llama
 
 PROMPT = Prompt("A message to a bank: ", " What is it about?")
 
@@ -214,6 +218,94 @@ def test_a_long_text(classifier: PLRClassifier) -> None:
         found = classifier.explain([text], method=method)[0]
         assert len(found.spans) == 120
         assert total(found) == pytest.approx(found.logit, abs=1e-5)
+
+
+def test_two_thousand_words(tiny_llama: TinyModel, tmp_path: Path) -> None:
+    tiny = write_tiny_llama(tmp_path / "long.gguf", n_ctx=16384)
+    classifier = fitted(tiny)
+    text = " ".join(f"w{i % 17}" for i in range(2000))
+    for method in ("auto", "additive", "shapley"):
+        [found] = classifier.explain([text], method=method, budget=6)
+        assert len(found.spans) == 2000
+        assert total(found) == pytest.approx(found.logit, abs=1e-5)
+        assert all(math.isfinite(span.value) for span in found.spans)
+
+
+def test_right_to_left_and_combining_characters(classifier: PLRClassifier) -> None:
+    text = "שָׁלוֹם، عَلَيْكُم e\u0301te\u0301 क्षत्रिय 🏳️\u200d🌈"
+    for method in ("auto", "additive", "occlusion", "shapley"):
+        [found] = classifier.explain([text], method=method)
+        assert [span.text for span in found.spans] == ["שָׁלוֹם", "،", "عَلَيْكُم", "e\u0301te\u0301", "क्षत्रिय", "🏳️\u200d🌈"]
+        assert all(span.text == text[span.start : span.end] for span in found.spans)
+
+
+def test_one_word_has_what_its_removal_does(classifier: PLRClassifier) -> None:
+    [found] = classifier.explain(["card"])
+    assert found.spans[0].value == pytest.approx(found.logit - classifier.intercept_[0])
+    assert found.spans[0].stderr is None
+    assert found.base_value == pytest.approx(classifier.intercept_[0])
+
+
+def test_surrogate_values_of_a_short_text_are_weighted_least_squares(classifier: PLRClassifier) -> None:
+    text = "where is my card"
+    n = 4
+    subsets = [one for one in itertools.product([False, True], repeat=n) if 0 < sum(one) < n]
+    removed = 1.0 - np.array(subsets)
+    logits = classifier.decision_function([without(text, one) for one in subsets])
+    fall = classifier.decision_function([text])[0] - logits
+    # Sizes have the distribution s^2, the noise a variance in proportion to what is taken out.
+    weights = np.array([sum(one) ** 2 / math.comb(n, sum(one)) / (n - sum(one)) for one in subsets])
+    expected = np.linalg.solve(removed.T * weights @ removed, removed.T * weights @ fall)
+    [found] = classifier.explain([text], budget=24)
+    np.testing.assert_allclose([span.value for span in found.spans], expected, atol=1e-5)
+    assert total(found) == pytest.approx(found.logit, abs=1e-9)
+    assert all(span.stderr is None for span in found.spans)
+
+
+def test_surrogate_estimates_come_nearer_with_the_budget(classifier: PLRClassifier) -> None:
+    text = "where is my new card now please"
+    exact = np.array([span.value for span in classifier.explain([text], budget=128)[0].spans])
+    errors: dict[int, list[float]] = {}
+    for budget, seed in itertools.product([12, 100], range(8)):
+        [found] = classifier.explain([text], budget=budget, random_state=seed)
+        assert found.method == "surrogate"
+        assert total(found) == pytest.approx(found.logit, abs=1e-9)
+        values, stderr = np.array([(span.value, span.stderr) for span in found.spans]).T
+        errors.setdefault(budget, []).append(float(np.abs(values - exact).mean()))
+        assert (stderr > 0).all()
+    assert np.mean(errors[100]) < 0.7 * np.mean(errors[12])
+
+
+def test_the_same_again_and_others_in_the_batch_change_nothing(classifier: PLRClassifier) -> None:
+    alone = [classifier.explain([text])[0] for text in TEXTS]
+    together = classifier.explain(TEXTS)
+    for one, other in zip(alone, together, strict=True):
+        assert [span.value for span in one.spans] == pytest.approx([span.value for span in other.spans], abs=1e-5)
+    assert classifier.explain(TEXTS) == together
+
+
+def test_interrupting_leaves_a_classifier_that_works(classifier: PLRClassifier) -> None:
+    before = classifier.explain(TEXTS[:2])
+    long = [" ".join(f"w{i % 17}" for i in range(100))] * 40
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            classifier.explain(long, budget=4000)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, handler)
+    assert classifier.explain(TEXTS[:2]) == before
+
+
+def test_progress_counts_texts(tiny_llama: TinyModel, capsys: pytest.CaptureFixture[str]) -> None:
+    classifier = fitted(tiny_llama)
+    classifier.embedder_.set_params(progress=True)
+    classifier.explain(TEXTS)
+    shown = capsys.readouterr().err
+    assert "explaining" in shown
+    assert f"0/{len(TEXTS)}" in shown
 
 
 def test_last_is_not_additive_and_says_what_is(tiny_llama: TinyModel) -> None:

@@ -8,7 +8,8 @@ from typing import Literal
 import click
 
 from fastplr.cli.options import cache_option, debug_option, json_option, quiet_option, threads_option
-from fastplr.cli.output import print_json
+from fastplr.cli.output import PICTURES, print_json, save_picture
+from fastplr.errors import InputError
 
 
 @click.command()
@@ -36,7 +37,17 @@ from fastplr.cli.output import print_json
     help="Variants of a text that may be computed.  [default: see docs/explanations.md]",
 )
 @click.option("--stability", is_flag=True, help="Intervals over classifiers fitted to resampled training texts.")
+@click.option("--flip", is_flag=True, help="Add the fewest words without which it is another label.")
+@click.option("--influence", is_flag=True, help="Add the three training texts on which the decision hangs most.")
+@click.option(
+    "--training", metavar="CSV", type=click.Path(),
+    help="With --influence: the table that was fitted on, to show its texts; the same column holds them.",
+)  # fmt: skip
+@click.option("--overview", is_flag=True, help="Show only the words that speak most for each label, over all texts.")
 @click.option("--html", metavar="OUT", type=click.Path(), help="Write a page with all texts and a filter.")
+@click.option(
+    "--picture", metavar="OUT", type=click.Path(), help="Draw the one text: .svg, .png or .pdf (needs matplotlib)."
+)
 @click.option(
     "--model", metavar="NAME|PATH", help="The model, where it is not found under the name the classifier knows."
 )
@@ -60,7 +71,12 @@ def explain(
     by: Literal["word", "phrase"],
     budget: int | None,
     stability: bool,
+    flip: bool,
+    influence: bool,
+    training: str | None,
+    overview: bool,
     html: str | None,
+    picture: str | None,
     model: str | None,
     allow_variant: bool,
     on_long: str | None,
@@ -79,16 +95,28 @@ def explain(
     orange and italic against it, dim ones are not stable. Elsewhere the ten strongest are listed below each text.
     """
     import fastplr
+    from fastplr.explaining import explained
+    from fastplr.explanation_notes import of_counterfactual, of_training_rows
     from fastplr.explanation_page import as_page
     from fastplr.explanation_text import print_explanations
-    from fastplr.tables import check_output, read_table
+    from fastplr.inputs import label_number
+    from fastplr.tables import atomic_output, check_output, read_table
 
     if label_column is not None and table is None:
         raise click.UsageError("--label names a column of a table; give a table")
     if as_json and html is not None:
         raise click.UsageError("--json prints on standard output; give it without --html")
-    if html is not None:
-        check_output(html, inputs=(classifier, *([table] if table else [])))
+    if picture is not None and (table is not None or as_json or html is not None):
+        raise click.UsageError("--picture is of one text, without --json and --html")
+    if picture is not None and Path(picture).suffix.lower() not in PICTURES:
+        raise InputError(f"{picture!r} ends in {Path(picture).suffix!r}: expected .svg, .png or .pdf")
+    if overview and (table is None or flip or influence or html is not None):
+        raise click.UsageError("--overview is of a table, on its own or with --json; a page (--html) has it anyway")
+    if training is not None and (not influence or table is None):
+        raise click.UsageError("--training goes with --influence and a table")
+    for output in (html, picture):
+        if output is not None:
+            check_output(output, inputs=(classifier, *(one for one in (table, training) if one)))
     texts, truth = [text], None
     if table is not None:
         rows = read_table(table, [text, *([label_column] if label_column else [])])
@@ -98,12 +126,47 @@ def explain(
     fitted.embedder_.set_params(progress=False if quiet else None, n_threads=threads, cache=cache)
     if on_long is not None:
         fitted.embedder_.set_params(on_long=on_long)
+    training_texts = None
+    if training is not None:
+        training_texts = read_table(training, [text]).texts(text)
+        if len(training_texts) != fitted.report_["n_texts"]:
+            raise InputError(
+                f"{training} has {len(training_texts)} texts: expected the {fitted.report_['n_texts']} it was fitted on"
+            )
     named = {str(one): one for one in fitted.classes_.tolist()}
     label = None if of_label is None else named.get(of_label, of_label)
-    found = fitted.explain(texts, method=method, label=label, by=by, budget=budget, stability=stability)
+    number = None if label is None else label_number(label, fitted.classes_.tolist())
+    values = explained(fitted, texts, method=method, by=by, budget=budget, stability=stability)
+    if overview:
+        found_words = values.overview()
+        print_json(found_words.to_dict()) if as_json else click.echo(found_words.format(), nl=False)
+        return
+    found = values.explanations(number)
+    flips = fitted.counterfactual(texts, by=by) if flip else None
+    influences = fitted.influence(texts, n=3, label=label) if influence else None
     if as_json:
-        print_json([one.to_dict() for one in found])
-    elif html is not None:
-        Path(html).write_text(as_page(found, truth=truth, title=f"Why: {Path(classifier).name}"), "utf-8")
+        entries = [one.to_dict() for one in found]
+        for k, entry in enumerate(entries):
+            if flips is not None:
+                entry["counterfactual"] = flips[k].to_dict()
+            if influences is not None:
+                entry["influence"] = [dict(vars(row)) for row in influences[k]]
+        print_json(entries)
+        return
+    if picture is not None:
+        save_picture(lambda: found[0].plot().figure, picture)
+        return
+    notes = [
+        [
+            *([of_counterfactual(flips[k])] if flips is not None else []),
+            *(of_training_rows(one.label, influences[k], training_texts) if influences is not None else []),
+        ]
+        for k, one in enumerate(found)
+    ]
+    if html is not None:
+        sections = values.overview().section() if len(texts) > 1 else ""
+        title = f"Why: {Path(classifier).name}"
+        with atomic_output(html) as file:
+            file.write(as_page(found, truth=truth, title=title, sections=sections, notes=notes).encode())
     else:
-        print_explanations(found, truth)
+        print_explanations(found, truth, notes)

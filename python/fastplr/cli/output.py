@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+
+from fastplr.errors import InputError
+
+#: Endings of files that matplotlib writes.
+PICTURES = (".svg", ".png", ".pdf")
 
 
 def print_json(value: Any) -> None:
@@ -20,6 +27,24 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
     sys.stdout.buffer.flush()
+
+
+def save_picture(draw: Callable[[], Any], output: str) -> None:
+    """Writes the figure that `draw` makes with matplotlib, as its file's ending says.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    from fastplr.tables import atomic_output
+
+    try:
+        figure = draw()
+    except ImportError as error:
+        raise InputError("pictures need matplotlib: pip install 'fastplr[plot]'") from error
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=Path(output).suffix[1:].lower())
+    with atomic_output(output) as file:
+        file.write(drawn.getvalue())
 
 
 def _finite(value: Any) -> Any:

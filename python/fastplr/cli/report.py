@@ -9,10 +9,8 @@ from pathlib import Path
 import click
 
 from fastplr.cli.options import debug_option, json_option
-from fastplr.cli.output import print_json
+from fastplr.cli.output import PICTURES, print_json, save_picture
 from fastplr.errors import ClassifierFileError, FastplrError, InputError
-
-_PICTURES = (".svg", ".png", ".pdf")
 
 
 @click.command()
@@ -34,7 +32,7 @@ def report(classifier: str, output: str | None, table: str | None, text_column: 
     """
     import fastplr
     from fastplr.report import Report
-    from fastplr.tables import check_output, read_table
+    from fastplr.tables import atomic_output, check_output, read_table
 
     if (table is None) != (text_column is None):
         raise click.UsageError("--table and --text belong together; give both or none")
@@ -43,7 +41,7 @@ def report(classifier: str, output: str | None, table: str | None, text_column: 
     if table is not None and (output is None or not output.lower().endswith(".html")):
         raise click.UsageError("--table is for a page; give -o FILE.html")
     ending = Path(output).suffix.lower() if output is not None else None
-    if ending is not None and ending not in (".html", *_PICTURES):
+    if ending is not None and ending not in (".html", *PICTURES):
         raise InputError(f"{output!r} ends in {ending!r}: expected .html, .svg, .png or .pdf")
     if output is not None:
         check_output(output, inputs=(classifier, *([table] if table else [])))
@@ -55,13 +53,10 @@ def report(classifier: str, output: str | None, table: str | None, text_column: 
         elif output is None:
             click.echo(found.format(), nl=False)
         elif ending == ".html":
-            Path(output).write_text(found.to_html(texts), "utf-8")
+            with atomic_output(output) as file:
+                file.write(found.to_html(texts).encode())
         else:
-            try:
-                figure = found.plot()
-            except ImportError as error:
-                raise InputError("pictures need matplotlib: pip install 'fastplr[plot]'") from error
-            figure.savefig(output)
+            save_picture(found.plot, output)
 
 
 @contextmanager
