@@ -130,6 +130,22 @@ def speed_of(task: Task) -> list[Run]:
     return found
 
 
+def long_text_of(task: Task) -> list[Run]:
+    """Seconds of a text of 2,000 words."""
+    words = " ".join(text for text, _ in task.test).split()[:2000]
+    classifier = classifier_of(task, 0)
+    classifier.embedder_.set_params(cache=False)
+    found = []
+    for method in ("additive", "surrogate"):
+        start = time.perf_counter()
+        [explained] = classifier.explain([" ".join(words)], method=method)
+        found.append(
+            {"task": task.name, "method": method, "n_words": len(explained.spans), "truncated": explained.truncated,
+             "seconds": time.perf_counter() - start}
+        )  # fmt: skip
+    return found
+
+
 def defaults_of(task: Task) -> list[Run]:
     """Faithfulness and stability of everybody's defaults."""
     texts = texts_of(task)
@@ -175,6 +191,7 @@ def main() -> None:
     if asked.tasks is None:
         [speed_task] = core_tasks([SPEED_TASK])
         measure("speed", speed_task, speed_of)
+        measure("long", speed_task, long_text_of)
         measure("defaults", speed_task, defaults_of)
         for task in core_tasks(list(WORD_TASKS)):
             measure("words", task, words_of_task)

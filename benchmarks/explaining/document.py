@@ -40,6 +40,7 @@ def write_document(runs: Sequence[Run], path: Path) -> None:
         _faithfulness(quality),
         _stability(quality),
         _defaults(parts_of["speed"], parts_of["defaults"]),
+        _long(parts_of["long"]),
         _words(parts_of["words"]),
     ]
     path.write_text("\n\n".join(part for part in parts if part) + "\n", "utf-8")
@@ -113,6 +114,17 @@ def _defaults(speed: Sequence[Run], quality: Sequence[Run]) -> str:
     return (
         f"## Everybody's defaults\n\n30 texts of `{speed[0]['task']}`, nothing cached, two threads. `fastplr` computes "
         "as many variants as a text has words, 24 to 64; shap up to 500, lime 5,000.\n\n" + table(head, lines, left=1)
+    )
+
+
+def _long(runs: Sequence[Run]) -> str:
+    lines = [
+        [run["method"], str(run["n_words"]), "yes" if run["truncated"] else "no", f"{run['seconds']:.1f}"]
+        for run in runs
+    ]
+    return (
+        f"## A long text\n\nOne text of 2,000 words set apart by spaces (test texts of `{runs[0]["task"]}`).\n\n"
+        + table(["method", "words", "cut", "seconds"], lines, left=1)
     )
 
 
