@@ -123,7 +123,7 @@ def _long(runs: Sequence[Run]) -> str:
         for run in runs
     ]
     return (
-        f"## A long text\n\nOne text of 2,000 words set apart by spaces (test texts of `{runs[0]["task"]}`).\n\n"
+        f"## A long text\n\nOne text of 2,000 words set apart by spaces (test texts of `{runs[0]['task']}`).\n\n"
         + table(["method", "words", "cut", "seconds"], lines, left=1)
     )
 
