@@ -15,7 +15,8 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import fastplr
 from accuracy.draws import Task, core_tasks, draw
 from explaining.document import write_document
 from explaining.faithfulness import faithfulness
-from explaining.methods import METHODS, RIVALS, probabilities_of, word_values
+from explaining.methods import METHODS, probabilities_of, word_values
 from fastplr.explanation import words_of
 from harness.machine import pin_to_cores, revision
 
@@ -61,32 +62,34 @@ def texts_of(task: Task) -> list[str]:
     return [fitting[row] for row in sorted(rng.choice(len(fitting), N_TEXTS, replace=False))]
 
 
-def quality_of(task: Task) -> list[Run]:
-    """Faithfulness and stability on one task."""
-    texts = texts_of(task)
-    first, second = (classifier_of(task, seed) for seed in (0, 1))
-    predicted = probabilities_of(first)(texts).argmax(axis=1).tolist()
-    found = []
-    for name in METHODS:
-        for budget in BUDGETS.get(name, RIVAL_BUDGETS):
-            run = _quality(name, budget, texts, predicted, (first, second))
-            found.append({"task": task.name, "method": name, "budget": budget, **run})
-            print(f"{task.name}: {name}, {budget}:", *(f"{np.mean(one):.3f}" for one in run.values()), flush=True)
-    return found
+class Prepared:
+    """A task's texts and classifiers of two draws, made when they are first needed."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.texts = texts_of(task)
+
+    @cached_property
+    def classifiers(self) -> tuple[fastplr.PLRClassifier, fastplr.PLRClassifier]:
+        return classifier_of(self.task, 0), classifier_of(self.task, 1)
+
+    @cached_property
+    def predicted(self) -> list[int]:
+        found: list[int] = probabilities_of(self.classifiers[0])(self.texts).argmax(axis=1).tolist()
+        return found
 
 
-def _quality(
-    name: str,
-    budget: int | None,
-    texts: list[str],
-    predicted: list[int],
-    classifiers: tuple[fastplr.PLRClassifier, fastplr.PLRClassifier],
-) -> dict[str, list[float]]:
+def quality_of(prepared: Prepared, name: str, budget: int | None) -> Run:
+    """Faithfulness and stability of one method on one task."""
+
     def values_of(number: int, seed: int) -> list[Any]:
-        return word_values(name, classifiers[number], texts, predicted, budget, seed)
+        classifier = prepared.classifiers[number]
+        return word_values(name, classifier, prepared.texts, prepared.predicted, budget, seed)
 
-    values = values_of(0, 0)
-    comprehensive, sufficient = faithfulness(probabilities_of(classifiers[0]), texts, predicted, values)
+    texts, values = prepared.texts, values_of(0, 0)
+    comprehensive, sufficient = faithfulness(
+        probabilities_of(prepared.classifiers[0]), texts, prepared.predicted, values
+    )
     return {
         "comprehensiveness": comprehensive.tolist(),
         "sufficiency": sufficient.tolist(),
@@ -111,60 +114,58 @@ def _correlations(texts: list[str], a: list[Any], b: list[Any]) -> list[float]:
     return np.nan_to_num(found).tolist()
 
 
-def speed_of(task: Task) -> list[Run]:
-    """Seconds of everybody's defaults."""
-    texts = texts_of(task)
-    classifier = classifier_of(task, 0)
-    predicted = probabilities_of(classifier)(texts).argmax(axis=1).tolist()
-    found = []
-    for name in METHODS:
-        seconds = []
-        for _ in range(1 if name in RIVALS else 5):
-            fastplr.feature_cache.feature_cache.clear()
-            classifier.embedder_.set_params(cache=False)
-            start = time.perf_counter()
-            word_values(name, classifier, texts, predicted, None, 0)
-            seconds.append(time.perf_counter() - start)
-        found.append({"task": task.name, "method": name, "seconds": seconds})
-        print(f"{task.name}: {name}: {np.median(seconds):.2f} s", flush=True)
-    return found
-
-
-def long_text_of(task: Task) -> list[Run]:
-    """Seconds of a text of 2,000 words."""
-    words = " ".join(text for text, _ in task.test).split()[:2000]
-    classifier = classifier_of(task, 0)
+def seconds_of(prepared: Prepared, name: str) -> Run:
+    """Seconds of a method's defaults, without features on disk or in memory."""
+    classifier = prepared.classifiers[0]
     classifier.embedder_.set_params(cache=False)
-    found = []
-    for method in ("additive", "surrogate"):
+    predicted = prepared.predicted
+    seconds = []
+    for _ in range(1 if name.startswith("lime") else 3):
+        fastplr.feature_cache.feature_cache.clear()
         start = time.perf_counter()
-        [explained] = classifier.explain([" ".join(words)], method=method)
-        found.append(
-            {"task": task.name, "method": method, "n_words": len(explained.spans), "truncated": explained.truncated,
-             "seconds": time.perf_counter() - start}
-        )  # fmt: skip
-    return found
+        word_values(name, classifier, prepared.texts, predicted, None, 0)
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": seconds}
 
 
-def defaults_of(task: Task) -> list[Run]:
-    """Faithfulness and stability of everybody's defaults."""
-    texts = texts_of(task)
-    classifiers = classifier_of(task, 0), classifier_of(task, 1)
-    predicted = probabilities_of(classifiers[0])(texts).argmax(axis=1).tolist()
-    return [
-        {"task": task.name, "method": name, **_quality(name, None, texts, predicted, classifiers)} for name in METHODS
-    ]
-
-
-def words_of_task(task: Task) -> list[Run]:
-    """The strongest words of the whole test file."""
+def long_text_of(prepared: Prepared, name: str) -> Run:
+    """Seconds of a text of 2,000 words."""
+    words = " ".join(text for text, _ in prepared.task.test).split()[:2000]
+    classifier = prepared.classifiers[0]
     start = time.perf_counter()
-    words = classifier_of(task, 0).overview([text for text, _ in task.test])
+    [explained] = classifier.explain([" ".join(words)], method=name.partition(" ")[2] or "auto")
+    seconds = time.perf_counter() - start
+    return {"n_words": len(explained.spans), "truncated": explained.truncated, "seconds": seconds}
+
+
+def strongest_words_of(prepared: Prepared) -> Run:
+    """Of the whole test file."""
+    start = time.perf_counter()
+    words = prepared.classifiers[0].overview([text for text, _ in prepared.task.test])
     strongest = {str(label): [dict(vars(one)) for one in some] for label, some in words.strongest(10).items()}
-    return [
-        {"task": task.name, "method": words.method, "n_texts": words.n_texts, "words": strongest,
-         "seconds": time.perf_counter() - start}
-    ]  # fmt: skip
+    return {"n_texts": words.n_texts, "words": strongest, "seconds": time.perf_counter() - start}
+
+
+def plan(names: list[str] | None) -> Iterator[tuple[dict[str, Any], Callable[[], Run]]]:
+    """What there is to measure: a name for it, and what measures it."""
+    for task in core_tasks(names):
+        prepared = Prepared(task)
+        for name in METHODS:
+            for budget in BUDGETS.get(name, RIVAL_BUDGETS):
+                what = {"part": "quality", "task": task.name, "method": name, "budget": budget}
+                yield what, partial(quality_of, prepared, name, budget)
+    if names is not None:
+        return
+    [prepared] = map(Prepared, core_tasks([SPEED_TASK]))
+    for name in METHODS:
+        yield {"part": "speed", "task": SPEED_TASK, "method": name}, partial(seconds_of, prepared, name)
+    for name in ("fastplr", "fastplr additive"):
+        yield {"part": "long", "task": SPEED_TASK, "method": name}, partial(long_text_of, prepared, name)
+    [prepared] = map(Prepared, core_tasks([SPEED_TASK]))
+    for name in METHODS:
+        yield {"part": "defaults", "task": SPEED_TASK, "method": name}, partial(quality_of, prepared, name, None)
+    for task in core_tasks(list(WORD_TASKS)):
+        yield {"part": "words", "task": task.name}, partial(strongest_words_of, Prepared(task))
 
 
 def main() -> None:
@@ -177,26 +178,23 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     kept = RESULTS / "runs.jsonl"
     runs = [json.loads(line) for line in kept.read_text("utf-8").splitlines()] if kept.is_file() else []
-
-    def measure(part: str, task: Task, runs_of: Callable[[Task], list[Run]]) -> None:
-        if any(run["task"] == task.name and run["part"] == part for run in runs):
-            return
-        new = [{**run, "part": part, "revision": revision()} for run in runs_of(task)]
+    for what, measure in plan(asked.tasks):
+        if any(what.items() <= run.items() for run in runs):
+            continue
+        run = {**what, **measure(), "revision": revision()}
         with kept.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(run) + "\n" for run in new)
-        runs.extend(new)
-
-    for task in core_tasks(asked.tasks):
-        measure("quality", task, quality_of)
+            file.write(json.dumps(run) + "\n")
+        runs.append(run)
+        means = [f"{np.mean(value):.3f}" for key, value in run.items() if key not in what and is_numeric(value)]
+        print(*(str(value) for value in what.values()), *means, flush=True)
     if asked.tasks is None:
-        [speed_task] = core_tasks([SPEED_TASK])
-        measure("speed", speed_task, speed_of)
-        measure("long", speed_task, long_text_of)
-        measure("defaults", speed_task, defaults_of)
-        for task in core_tasks(list(WORD_TASKS)):
-            measure("words", task, words_of_task)
         write_document(runs, DOCUMENT)
         print(f"written: {DOCUMENT}")
+
+
+def is_numeric(value: Any) -> bool:
+    """Whether it is a number or a list of numbers."""
+    return np.asarray(value).dtype.kind in "fi"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
 
 from explaining.methods import METHODS
 from harness.document import table
@@ -16,13 +18,14 @@ from harness.machine import describe_machine
 __all__ = ["write_document"]
 
 Run = dict[str, Any]
+Floats = npt.NDArray[np.float64]
 DEFAULT = "fastplr"
 
 
 def write_document(runs: Sequence[Run], path: Path) -> None:
     """The document at `path`."""
     parts_of = {
-        name: [run for run in runs if run["part"] == name] for name in ("quality", "speed", "defaults", "words")
+        name: [run for run in runs if run["part"] == name] for name in ("quality", "speed", "long", "defaults", "words")
     }
     quality = parts_of["quality"]
     n_tasks = len({run["task"] for run in quality})
@@ -30,7 +33,7 @@ def write_document(runs: Sequence[Run], path: Path) -> None:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
         **describe_machine(),
         "revision": ", ".join(sorted({run["revision"] for run in runs})),
-        "texts": f"{n_tasks} tasks, {len(quality[0]['comprehensiveness'])} test texts each",
+        "texts": f"{n_tasks} tasks, {len(quality[0]['comprehensiveness'])} test texts of 2 to 80 words each",
         "classifiers": "75 rows a class, the default model, everything chosen",
     }
     parts = [
@@ -46,18 +49,19 @@ def write_document(runs: Sequence[Run], path: Path) -> None:
     path.write_text("\n\n".join(part for part in parts if part) + "\n", "utf-8")
 
 
-def _pooled(runs: Sequence[Run], method: str, budget: int | None, key: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    own = [run for run in runs if (run["method"], run["budget"]) == (method, budget)]
-    own.sort(key=lambda run: run["task"])
-    return np.concatenate([run[key] for run in own]) if own else np.zeros(0)
+def _by_task(runs: Sequence[Run], method: str, budget: int | None, key: str) -> Floats:
+    """Mean of each task's texts, tasks in order of their names."""
+    own = sorted(
+        (run for run in runs if (run["method"], run["budget"]) == (method, budget)), key=lambda run: run["task"]
+    )
+    return np.array([np.mean(run[key]) for run in own])
 
 
-def _interval(difference: np.ndarray[Any, np.dtype[np.float64]]) -> str:
-    """Mean of paired differences with its 95 % interval."""
-    if not len(difference):
-        return ""
-    half = 1.96 * difference.std(ddof=1) / np.sqrt(len(difference))
-    return f"{difference.mean():+.3f} ({difference.mean() - half:+.3f} to {difference.mean() + half:+.3f})"
+def _interval(differences: Floats) -> str:
+    """Mean of differences on each task with its 95 % interval (Student's t, tasks as the sample)."""
+    mean, n = differences.mean(), len(differences)
+    half = stdtrit(n - 1, 0.975) * differences.std(ddof=1) / np.sqrt(n)
+    return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
 
 
 def _mean_of(run: Run, key: str) -> float:
@@ -67,10 +71,10 @@ def _mean_of(run: Run, key: str) -> float:
 def _faithfulness(runs: Sequence[Run]) -> str:
     lines = []
     for budget in sorted({run["budget"] for run in runs if run["budget"] is not None}):
-        ours = {key: _pooled(runs, DEFAULT, budget, key) for key in ("comprehensiveness", "sufficiency")}
+        ours = {key: _by_task(runs, DEFAULT, budget, key) for key in ("comprehensiveness", "sufficiency")}
         for method in METHODS:
-            own = budget if _pooled(runs, method, budget, "sufficiency").size else None
-            found = {key: _pooled(runs, method, own, key) for key in ours}
+            own = budget if len(_by_task(runs, method, budget, "sufficiency")) else None
+            found = {key: _by_task(runs, method, own, key) for key in ours}
             better = [
                 "" if method == DEFAULT else _interval(sign * (ours[key] - found[key]))
                 for key, sign in (("comprehensiveness", 1), ("sufficiency", -1))
@@ -81,24 +85,33 @@ def _faithfulness(runs: Sequence[Run]) -> str:
     return (
         "## Faithfulness\n\nThe fall of the predicted class's probability when the top 10, 20 and 50 % of the words "
         "are taken out (comprehensiveness, higher is better) and when nothing else is left (sufficiency, lower is "
-        "better), DeYoung et al. 2020. Differences are paired, text by text, with 95 % intervals. `fastplr` is the "
-        "default method; `additive` takes one pass of the model and `occlusion` one more than there are words, "
-        "whatever the budget.\n\n" + table(head, lines, left=2)
+        "better), DeYoung et al. 2020. Means over tasks; differences are paired, task by task, with 95 % intervals of "
+        "Student's t over the tasks. `fastplr` is the default method; `additive` takes one pass of the model and "
+        'occlusion one more than there are words, whatever the budget. `shap` puts "..." in the place of words, '
+        "`shap, words out` nothing, which is how faithfulness is measured; `lime` counts no punctuation, "
+        "`lime, our words` has fastplr's words.\n\n" + table(head, lines, left=2)
     )
 
 
 def _stability(runs: Sequence[Run]) -> str:
     lines = []
+    keys = ("seeds", "draws", "draws_of_one_seed")
     for method in METHODS:
         for budget in sorted({run["budget"] for run in runs if run["method"] == method}, key=lambda one: one or 0):
-            means = [_pooled(runs, method, budget, key).mean() for key in ("seeds", "draws", "draws_of_one_seed")]
-            lines.append([method, str(budget or "default"), *(f"{mean:.3f}" for mean in means)])
+            cells = []
+            for key in keys:
+                found = _by_task(runs, method, budget, key)
+                ours = _by_task(runs, DEFAULT, budget, key)
+                better = "" if method == DEFAULT or budget is None else f"; {_interval(ours - found)}"
+                cells.append(f"{found.mean():.3f}{better}")
+            lines.append([method, str(budget or "default"), *cells])
     head = ["method", "evaluations", "two seeds", "two draws, two seeds", "two draws, one seed"]
     return (
         "## Stability\n\nSpearman's correlation of the values of a text's words (those with a letter or a digit), mean "
-        "over all texts: between two seeds of the method on one classifier; between classifiers trained on two draws "
-        "of 75 rows a class, explained with two seeds; and with one, where methods that sample repeat the same "
-        "samples, so that part of their error is the same too.\n\n" + table(head, lines, left=1)
+        "over texts and tasks: between two seeds of the method on one classifier; between classifiers trained on two "
+        "draws of 75 rows a class, explained with two seeds; and with one, where methods that sample repeat the same "
+        "samples, so that part of their error is the same too. Behind it by how much `fastplr` is above it with "
+        "as many evaluations.\n\n" + table(head, lines, left=1)
     )
 
 
