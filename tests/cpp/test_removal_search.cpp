@@ -22,8 +22,9 @@ std::size_t n_removed(const Coalition& kept) {
 }
 
 /// Runs a search to its end, and checks that it keeps its promises.
-RemovalSearch searched(std::size_t n, std::size_t budget, const Margin& margin) {
-    RemovalSearch search(margin(Coalition(n, true)), VectorXd::Zero(static_cast<Eigen::Index>(n)), budget);
+RemovalSearch searched(std::size_t n, std::size_t budget, const Margin& margin, bool all_may_go = false) {
+    RemovalSearch search(margin(Coalition(n, true)), VectorXd::Zero(static_cast<Eigen::Index>(n)), budget,
+                         all_may_go);
     std::set<Coalition> told;
     while (true) {
         const std::vector<Coalition> asked = search.ask();
@@ -31,7 +32,7 @@ RemovalSearch searched(std::size_t n, std::size_t budget, const Margin& margin) 
         std::vector<double> margins;
         for (const Coalition& kept : asked) {
             CHECK(told.insert(kept).second);
-            CHECK(n_removed(kept) > 0 && n_removed(kept) < n);
+            CHECK(n_removed(kept) > 0 && n_removed(kept) < n + (all_may_go ? 1 : 0));
             margins.push_back(margin(kept));
         }
         search.tell(asked, margins);
@@ -127,6 +128,12 @@ TEST_CASE("many spans, a small budget, one span, a decision that nothing changes
     CHECK(!none.best() && !none.is_smallest());
     CHECK(!searched(1, 10, [](const Coalition&) { return -1.0; }).best());
     CHECK(searched(5, 1, [](const Coalition&) { return 1.0; }).n_asked() == 1);
+    const RemovalSearch alone =
+        searched(1, 10, [](const Coalition& kept) { return kept[0] ? 1.0 : -1.0; }, true);
+    CHECK(alone.best() && alone.is_smallest());
+    const auto all_gone = [](const Coalition& kept) { return n_removed(kept) == 4 ? -1.0 : 1.0; };
+    CHECK(!searched(4, 100, all_gone).best());
+    CHECK(n_removed(*searched(4, 100, all_gone, true).best()) == 4);
     const RemovalSearch one = searched(6, 100, [](const Coalition& kept) { return kept[4] ? 1.0 : -1.0; });
     CHECK(one.is_smallest() && n_removed(*one.best()) == 1 && !(*one.best())[4]);
 }

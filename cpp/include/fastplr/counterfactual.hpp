@@ -8,12 +8,13 @@
 
 #include "fastplr/classifier.hpp"
 #include "fastplr/embedder.hpp"
+#include "fastplr/explain.hpp"
 #include "fastplr/words.hpp"
 
 namespace fastplr {
 
 struct CounterfactualOptions {
-    /// Variants of a text that may be computed beside the text itself, >= 1.
+    /// Variants of a text that may be computed beside the text itself, 1 to kLargestBudget.
     std::size_t budget = 200;
     /// What stands in the place of a span that is taken out; empty: nothing, and the white space before it
     /// goes too.

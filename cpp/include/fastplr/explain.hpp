@@ -23,13 +23,14 @@ enum class ExplainMethod {
     additive,
     /// Logit of the text less that of the text without the span. One pass more than there are spans.
     occlusion,
-    /// The slopes of a linear model of what taking spans out does to the logit, fitted near the text: two
-    /// thirds to
-    /// three quarters of the spans are kept on average (a least-squares value: Ruiz, Valenciano & Zarzuelo,
-    /// Games and
-    /// Economic Behavior 24, 1998; LIME's idea, Ribeiro et al. 2016). Exact where all subsets fit the budget,
-    /// else
-    /// estimated with standard errors.
+    /// The slopes of a linear model of what taking spans out does to the logit, fitted near the text: three
+    /// quarters
+    /// of many spans are kept on average, fewer of few. LIME's idea (Ribeiro et al. 2016), as least squares
+    /// over
+    /// coalitions (as in the least-square values of Ruiz, Valenciano & Zarzuelo, Games and Economic Behavior
+    /// 24, 1998,
+    /// but tied to the whole text alone). Exact where all subsets fit the budget, else estimated with
+    /// standard errors.
     surrogate,
     /// Shapley values (Shapley 1953) of the game whose players are the spans and whose value is the logit of
     /// the text
@@ -39,13 +40,16 @@ enum class ExplainMethod {
     shapley,
 };
 
+/// More variants of one text are not computed: that many coalitions would fill the memory.
+inline constexpr std::size_t kLargestBudget = 100000;
+
 /// Variants of a text of `n_spans` spans that `surrogate` and `shapley` compute where no budget is given.
 std::size_t default_budget(ExplainMethod method, std::size_t n_spans);
 
 struct ExplainOptions {
     ExplainMethod method = ExplainMethod::surrogate;
-    /// `surrogate` and `shapley`: variants of a text that may be computed, the text itself included, >= 2.
-    /// Default: default_budget().
+    /// `surrogate` and `shapley`: variants of a text that may be computed, the text itself included, 2 to
+    /// kLargestBudget. Default: default_budget().
     std::optional<std::size_t> budget;
     /// Of the samples of `surrogate` and `shapley`.
     std::uint64_t seed = 0;

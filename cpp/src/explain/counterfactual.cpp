@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <string>
 
 #include "explain/removal_search.hpp"
 #include "explain/text_scorer.hpp"
@@ -84,7 +85,10 @@ std::vector<Counterfactual> find_counterfactuals(Embedder& embedder, const Class
                                                  const std::vector<std::string>& texts,
                                                  const std::vector<std::vector<TextSpan>>& given_spans,
                                                  const CounterfactualOptions& options) {
-    if (options.budget < 1) throw InputError("budget is 0: expected 1 or more");
+    if (options.budget < 1 || options.budget > kLargestBudget) {
+        throw InputError("budget is " + std::to_string(options.budget) + ": expected 1 to " +
+                         std::to_string(kLargestBudget));
+    }
     const std::vector<std::vector<TextSpan>> spans = checked_spans(texts, given_spans);
     TextScorer scorer(embedder, data, options.on_long, options.on_step);
     const std::vector<TextExplanation> whole = scorer.whole_texts(texts, spans, scorer.is_additive());
@@ -96,26 +100,36 @@ std::vector<Counterfactual> find_counterfactuals(Embedder& embedder, const Class
         for (std::size_t t = first; t < end; ++t) {
             const std::size_t label = deciding.label(whole[t].logits.data());
             const double margin = deciding.margin(whole[t].logits.data(), label);
+            const Coalition none(spans[t].size(), false);
+            const bool all_may_go = scorer.is_readable(text_with(texts[t], spans[t], none, ""));
             searches.push_back(
-                {t, label, RemovalSearch(margin, deciding.lowered(whole[t], label), options.budget), {}});
+                {t,
+                 label,
+                 RemovalSearch(margin, deciding.lowered(whole[t], label), options.budget, all_may_go),
+                 {}});
         }
         while (true) {
             std::vector<std::vector<Coalition>> asked;
             std::vector<std::string> variants;
+            std::vector<std::size_t> of_texts;
             for (Searched& one : searches) {
                 asked.push_back(one.search.ask());
                 for (const Coalition& kept : asked.back())
                     variants.push_back(
                         text_with(texts[one.text], spans[one.text], kept, options.replacement));
+                of_texts.resize(variants.size(), one.text);
             }
             if (variants.empty()) break;
-            const LogitMatrix logits = scorer.logits_of(variants);
+            const LogitMatrix logits = scorer.logits_of(variants, of_texts);
             Index row = 0;
             for (std::size_t s = 0; s < searches.size(); ++s) {
                 std::vector<double> margins;
                 for (const Coalition& kept : asked[s]) {
-                    const double* own = logits.row(row++).data();
+                    const double* own = logits.row(row).data();
                     margins.push_back(deciding.margin(own, searches[s].label));
+                    // Not an answer: predicting it would be refused, or be about nothing.
+                    if (!scorer.is_readable(variants[static_cast<std::size_t>(row++)]))
+                        margins.back() = std::max(margins.back(), 0.0);
                     if (margins.back() < 0)
                         searches[s].logits[kept].assign(own,
                                                         own + static_cast<std::ptrdiff_t>(scorer.n_rows()));

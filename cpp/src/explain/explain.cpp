@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "explain/shapley.hpp"
 #include "explain/surrogate.hpp"
@@ -25,8 +26,10 @@ class Explaining {
                 "pooling is 'last': its logit is no sum over tokens; expected the method 'occlusion', "
                 "'surrogate' or 'shapley'");
         }
-        if (options.budget && *options.budget < 2)
-            throw InputError("budget is " + std::to_string(*options.budget) + ": expected 2 or more");
+        if (options.budget && (*options.budget < 2 || *options.budget > kLargestBudget)) {
+            throw InputError("budget is " + std::to_string(*options.budget) + ": expected 2 to " +
+                             std::to_string(kLargestBudget));
+        }
     }
 
     std::vector<TextExplanation> whole_texts(const std::vector<std::string>& texts,
@@ -35,7 +38,9 @@ class Explaining {
                                    scorer_.is_additive() && options_.method != ExplainMethod::occlusion);
     }
 
-    LogitMatrix logits_of(const std::vector<std::string>& variants) { return scorer_.logits_of(variants); }
+    LogitMatrix logits_of(const std::vector<std::string>& variants, const std::vector<std::size_t>& texts) {
+        return scorer_.logits_of(variants, texts);
+    }
 
     /// What is to be computed of a text beside itself.
     CoalitionSample sample_of(std::size_t n_spans) const {
@@ -138,18 +143,26 @@ std::vector<TextExplanation> explain(Embedder& embedder, const ClassifierData& d
     }
     for (std::size_t first = 0; first < texts.size();) {
         std::vector<CoalitionSample> samples;
-        std::vector<std::string> variants;
+        std::vector<std::pair<std::size_t, Coalition>> wanted;  // numbers of texts, and what is kept of them
         std::size_t end = first;
-        while (end < texts.size() && (end == first || variants.size() < kVariantsAtOnce)) {
+        while (end < texts.size() && (end == first || wanted.size() < kVariantsAtOnce)) {
             samples.push_back(explaining.sample_of(spans[end].size()));
-            const auto add = [&](const Coalition& kept) {
-                variants.push_back(text_with(texts[end], spans[end], kept, options.replacement));
-            };
-            if (explaining.needs_none()) add(Coalition(spans[end].size(), false));
-            for (const Coalition& kept : samples.back().coalitions) add(kept);
+            if (explaining.needs_none()) wanted.emplace_back(end, Coalition(spans[end].size(), false));
+            for (const Coalition& kept : samples.back().coalitions) wanted.emplace_back(end, kept);
             ++end;
         }
-        const LogitMatrix logits = explaining.logits_of(variants);
+        LogitMatrix logits(static_cast<Index>(wanted.size()), static_cast<Index>(data.n_rows()));
+        for (std::size_t begin = 0; begin < wanted.size(); begin += kVariantsAtOnce) {
+            std::vector<std::string> variants;
+            std::vector<std::size_t> of_texts;
+            for (std::size_t w = begin; w < std::min(begin + kVariantsAtOnce, wanted.size()); ++w) {
+                const auto& [t, kept] = wanted[w];
+                variants.push_back(text_with(texts[t], spans[t], kept, options.replacement));
+                of_texts.push_back(t);
+            }
+            logits.middleRows(static_cast<Index>(begin), static_cast<Index>(variants.size())) =
+                explaining.logits_of(variants, of_texts);
+        }
         Index row = 0;
         for (std::size_t t = first; t < end; ++t) {
             const auto n =

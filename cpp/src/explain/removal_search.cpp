@@ -72,13 +72,14 @@ class BestSets {
 
 }  // namespace
 
-RemovalSearch::RemovalSearch(double margin, const Eigen::VectorXd& prior, std::size_t budget)
+RemovalSearch::RemovalSearch(double margin, const Eigen::VectorXd& prior, std::size_t budget, bool all_may_go)
     : n_(static_cast<std::size_t>(prior.size())),
+      most_(all_may_go || n_ == 0 ? n_ : n_ - 1),
       margin_(margin),
       prior_(prior),
       budget_(budget),
       asked_of_size_(n_ + 1, 0) {
-    if (n_ < 2) phase_ = Phase::over;  // never all spans
+    if (most_ == 0) phase_ = Phase::over;
 }
 
 std::vector<Coalition> RemovalSearch::ask() {
@@ -118,8 +119,8 @@ void RemovalSearch::tell(const std::vector<Coalition>& asked, const std::vector<
         margins_[asked[i]] = margins[i];
         ++asked_of_size_[size];
         if (margins[i] >= 0) continue;
-        const std::size_t best_size = best_ ? n_removed_by_best() : n_;
-        if (size < best_size || (size == best_size && best_ && margins[i] < margins_.at(*best_)))
+        const std::size_t best_size = best_ ? n_removed_by_best() : n_ + 1;
+        if (size < best_size || (best_ && size == best_size && margins[i] < margins_.at(*best_)))
             best_ = asked[i];
     }
 }
@@ -156,7 +157,7 @@ void RemovalSearch::add(Coalition kept, std::vector<Coalition>& asked) {
 std::vector<Coalition> RemovalSearch::first_look() {
     std::vector<Coalition> asked;
     if (!margins_.empty()) return asked;
-    if (n_ <= std::max<std::size_t>(budget_ / 2, 1)) {
+    if (n_ == 1 || n_ <= budget_ / 2) {
         for (std::size_t i = 0; i < n_; ++i) add(without(n_, {i}), asked);
         return asked;
     }
@@ -168,7 +169,7 @@ std::vector<Coalition> RemovalSearch::first_look() {
 /// The spans that matter most, ever more of them; again, with what that told, while it finds smaller sets.
 std::vector<Coalition> RemovalSearch::prefixes() {
     std::vector<Coalition> asked;
-    const std::size_t found = best_ ? n_removed_by_best() : n_;
+    const std::size_t found = best_ ? n_removed_by_best() : most_ + 1;
     if (found == best_before_) return asked;
     best_before_ = found;
     const std::vector<std::size_t> ranked = order();
@@ -183,7 +184,7 @@ std::vector<Coalition> RemovalSearch::prefixes() {
 /// One span alone: the largest sets there are.
 std::vector<Coalition> RemovalSearch::single_rests() {
     std::vector<Coalition> asked;
-    for (std::size_t i = 0; i < n_; ++i) {
+    for (std::size_t i = 0; n_ > 1 && i < n_; ++i) {
         Coalition kept(n_, false);
         kept[i] = true;
         add(std::move(kept), asked);
@@ -221,7 +222,7 @@ std::vector<Coalition> RemovalSearch::smaller() {
 /// All sets of fewer spans than the best one's, or of any number, the fewest first, where the budget allows.
 std::vector<Coalition> RemovalSearch::everything_smaller() {
     std::vector<Coalition> asked;
-    const std::size_t end = best_ ? n_removed_by_best() : n_;
+    const std::size_t end = best_ ? n_removed_by_best() : most_ + 1;
     for (std::size_t size = 1; size < end; ++size) {
         const std::size_t all = n_subsets(n_, size, budget_ + 1);
         if (all - asked_of_size_[size] > left()) return asked;

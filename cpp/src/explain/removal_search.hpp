@@ -18,7 +18,8 @@ class RemovalSearch {
     /// \param prior [n_spans]: by how much each span may lower the margin when it is taken out; zeros:
     /// nothing is
     ///   known
-    RemovalSearch(double margin, const Eigen::VectorXd& prior, std::size_t budget);
+    /// \param all_may_go whether something is left of the text without any span
+    RemovalSearch(double margin, const Eigen::VectorXd& prior, std::size_t budget, bool all_may_go);
 
     /// The coalitions whose margins are to be told next, none twice; none at all: the search is over.
     std::vector<Coalition> ask();
@@ -53,6 +54,7 @@ class RemovalSearch {
     std::size_t left() const { return budget_ - margins_.size(); }
 
     std::size_t n_;
+    std::size_t most_;  ///< spans that may be removed
     double margin_;
     Eigen::VectorXd prior_;
     std::size_t budget_;
@@ -60,8 +62,8 @@ class RemovalSearch {
     std::map<Coalition, double> margins_;
     std::vector<std::size_t> asked_of_size_;  ///< by the number of removed spans
     std::optional<Coalition> best_;
-    std::size_t best_before_ =
-        0;  ///< spans removed by best() when the phase last asked; n where there is none
+    std::size_t best_before_ = 0;  ///< spans removed by best() when the phase last asked; one more than there
+                                   ///< may be where there is none
 };
 
 }  // namespace fastplr

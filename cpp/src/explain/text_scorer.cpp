@@ -36,24 +36,24 @@ void check_spans_of(const std::string& text, const std::vector<TextSpan>& spans,
     }
 }
 
-/// Whether nothing is left that a model could read.
-bool says_nothing(const std::string& text) {
-    const auto characters = characters_of(text);
-    return std::all_of(characters.begin(), characters.end(),
-                       [](const Character& one) { return plain_form(one.code).empty(); });
+/// How many bytes before each byte of a text, and before its end, belong to no white space.
+std::vector<std::size_t> solid_before(const std::string& text) {
+    std::vector<std::size_t> before{0};
+    for (const Character& one : characters_of(text)) {
+        for (std::size_t byte = one.begin; byte < one.end; ++byte)
+            before.push_back(before.back() + (is_space(one.code) ? 0 : 1));
+    }
+    return before;
 }
 
 /// What part of a token belongs to each span: by its bytes that are no white space. A token of white
 /// space alone, or of no bytes, belongs to the span that follows it, at the end to the last one, unless
 /// text that is in no span is between.
-std::vector<double> shares_of(const std::string& text, const TextSpan& token,
+std::vector<double> shares_of(const std::vector<std::size_t>& solid_before, const TextSpan& token,
                               const std::vector<TextSpan>& spans) {
     std::vector<double> shares(spans.size(), 0.0);
     const auto solid = [&](std::size_t begin, std::size_t end) {
-        std::size_t n = 0;
-        for (std::size_t i = begin; i < end; ++i)
-            n += (text[i] == ' ' || text[i] == '\n' || text[i] == '\t') ? 0 : 1;
-        return n;
+        return end > begin ? solid_before[end] - solid_before[begin] : 0;
     };
     const std::size_t n_solid = solid(token.begin, token.end);
     if (n_solid > 0) {
@@ -67,7 +67,7 @@ std::vector<double> shares_of(const std::string& text, const TextSpan& token,
     }
     const auto next = std::find_if(spans.begin(), spans.end(),
                                    [&](const TextSpan& span) { return span.end > token.begin; });
-    if (next != spans.end() && (next->begin <= token.end || solid(token.end, next->begin) == 0)) {
+    if (next != spans.end() && solid(token.end, next->begin) == 0) {
         shares[static_cast<std::size_t>(next - spans.begin())] = 1.0;
     } else if (next != spans.begin() && solid((next - 1)->end, token.begin) == 0) {
         shares[static_cast<std::size_t>(next - 1 - spans.begin())] = 1.0;
@@ -131,16 +131,21 @@ std::vector<TextExplanation> TextScorer::whole_texts(const std::vector<std::stri
     return found;
 }
 
-LogitMatrix TextScorer::logits_of(const std::vector<std::string>& variants) {
+LogitMatrix TextScorer::logits_of(const std::vector<std::string>& variants,
+                                  const std::vector<std::size_t>& texts) {
     std::vector<std::string> distinct;
     std::unordered_map<std::string, std::size_t> number;
-    for (const std::string& one : variants) {
-        if (!says_nothing(one) && number.emplace(one, distinct.size()).second) distinct.push_back(one);
+    EmbedRequest request = request_;
+    for (std::size_t v = 0; v < variants.size(); ++v) {
+        if (!is_readable(variants[v])) continue;
+        if (!number.emplace(variants[v], distinct.size()).second) continue;
+        distinct.push_back(variants[v]);
+        request.indices.push_back(texts[v]);
     }
     std::vector<float> features(distinct.size() * data_.n_features);
     LogitMatrix of_distinct(static_cast<Index>(distinct.size()), static_cast<Index>(n_rows_));
     if (!distinct.empty()) {
-        embedder_.embed(distinct, request_, features.data());
+        embedder_.embed(distinct, request, features.data());
         decision_function(data_, features.data(), distinct.size(), of_distinct.data());
     }
     LogitMatrix logits(static_cast<Index>(variants.size()), static_cast<Index>(n_rows_));
@@ -156,7 +161,18 @@ LogitMatrix TextScorer::logits_of(const std::vector<std::string>& variants) {
     return logits;
 }
 
-/// Puts the shares of the tokens together to those of the spans.
+bool TextScorer::is_readable(const std::string& variant) const {
+    const auto characters = characters_of(variant);
+    if (std::all_of(characters.begin(), characters.end(),
+                    [](const Character& one) { return plain_form(one.code).empty(); }))
+        return false;
+    // Only a few bytes can be one token; to count the tokens of every variant would be much.
+    constexpr std::size_t kLongestSingle = 64;
+    if (embedder_.model().is_encoder() || !data_.prompt.prefix.empty() || variant.size() > kLongestSingle)
+        return true;
+    return embedder_.count_tokens(variant, {}) > 1;
+}
+
 void TextScorer::add_up_tokens(const std::string& text, const TokenScores& tokens,
                                TextExplanation& found) const {
     const std::vector<TextSpan>& spans = found.spans;
@@ -166,8 +182,9 @@ void TextScorer::add_up_tokens(const std::string& text, const TokenScores& token
         of_mean[k / data_.n_features] += directions_[k] * data_.mean[k % data_.n_features];
     std::vector<double> own(n_rows_, 0.0);
     std::vector<double> in_spans(n_rows_, 0.0);
+    const std::vector<std::size_t> before = solid_before(text);
     for (std::size_t t = 0; t < tokens.places.size(); ++t) {
-        const std::vector<double> shares = shares_of(text, tokens.places[t], spans);
+        const std::vector<double> shares = shares_of(before, tokens.places[t], spans);
         for (std::size_t row = 0; row < n_rows_; ++row) {
             const double value =
                 (tokens.scores[t * n_rows_ + row] - of_mean[row]) / static_cast<double>(tokens.n_pooled);

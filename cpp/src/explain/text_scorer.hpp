@@ -34,8 +34,15 @@ class TextScorer {
     std::vector<TextExplanation> whole_texts(const std::vector<std::string>& texts,
                                              const std::vector<std::vector<TextSpan>>& spans, bool additive);
 
-    /// Logits of variants, each distinct one computed once; of a text that says nothing the intercept.
-    LogitMatrix logits_of(const std::vector<std::string>& variants);
+    /// Whether a variant has anything to read: not only white space, marks and control characters, and not a
+    /// single token at the beginning of what a causal model reads, whose state is that of an attention sink,
+    /// far from all others whatever it says.
+    bool is_readable(const std::string& variant) const;
+
+    /// Logits of variants, each distinct one computed once; the intercept of one that is not readable.
+    ///
+    /// \param texts of each variant the number of its text, for error messages
+    LogitMatrix logits_of(const std::vector<std::string>& variants, const std::vector<std::size_t>& texts);
 
   private:
     void add_up_tokens(const std::string& text, const TokenScores& tokens, TextExplanation& found) const;

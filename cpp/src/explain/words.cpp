@@ -161,10 +161,13 @@ std::vector<TextSpan> phrases_of(const std::string& text, const std::vector<Text
     for (std::size_t c = 0; c + 1 < begins.size(); ++c) {
         std::size_t first = begins[c];
         const std::size_t end = begins[c + 1];
-        while (first < end) {
-            // Words, not the marks that end a clause, make it long.
-            std::size_t n_words = 0;
-            for (std::size_t i = first; i < end; ++i) n_words += is_punctuation_word(text, words[i]) ? 0 : 1;
+        // Words, not the marks that end a clause, make it long.
+        const auto words_in = [&](std::size_t from, std::size_t to) {
+            std::size_t n = 0;
+            for (std::size_t i = from; i < to; ++i) n += is_punctuation_word(text, words[i]) ? 0 : 1;
+            return n;
+        };
+        for (std::size_t n_words = words_in(first, end); first < end;) {
             std::size_t next = end;
             if (n_words > kWordsPerPhrase) {
                 const std::size_t parts = (n_words + kWordsPerPhrase - 1) / kWordsPerPhrase;
@@ -178,6 +181,7 @@ std::vector<TextSpan> phrases_of(const std::string& text, const std::vector<Text
                 }
             }
             phrases.push_back({words[first].begin, words[next - 1].end});
+            n_words -= words_in(first, next);
             first = next;
         }
     }
