@@ -65,7 +65,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         speed: Prefer the shallowest layer whose log-loss is within one standard error of the best.
         max_layer: Share of the model's depth that ``layer="auto"`` may reach, 0 to 1.
         keep_training: Whether features and held-out logits of the training rows (2,000 at most) are kept, in files
-            too: for :meth:`predict_set` and :meth:`familiarity`. Numbers, but they tell something of the texts.
+            too: for :meth:`predict_set`, :meth:`familiarity`, :meth:`nearest`, :meth:`influence` and the `stability` of
+            :meth:`explain`. Numbers, but they tell something of the texts.
         on_long: What to do with texts longer than the context: ``"error"``, or ``"truncate"`` with a warning.
         n_threads: Threads of computation. Default: the cores that this process may use.
         kernels: Whether fastplr's own kernels compute, as in :class:`fastplr.Embedder`.
@@ -181,6 +182,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         resolved = embedder.resolve()
         self.classes_ = classes
+        embedder.set_params(layer=found.layer, pooling=found.pooling)
         self.embedder_ = embedder
         self.layer_, self.pooling_ = found.layer, found.pooling
         self.mean_, self.scale_ = found.mean, found.scale
@@ -388,8 +390,8 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             label: The label whose logit is explained. Default: the second of two, else the predicted one.
             by: ``"word"`` or ``"phrase"``.
             spans: For each text its own pieces instead, as (start, end) in characters, ascending, without overlap.
-            budget: Variants of a text that ``"surrogate"`` and ``"shapley"`` may compute, the text included, at least
-                2. Default: as many as words, 24 at least and 64 at most; 64 for ``"shapley"``.
+            budget: Variants of a text that ``"surrogate"`` and ``"shapley"`` may compute, the text included, 2
+                to 100,000. Default: as many as words, 24 at least and 64 at most; 64 for ``"shapley"``.
             stability: Whether each value gets an interval: its 5 and 95 % quantiles over classifiers fitted to
                 resampled training rows.
             replacement: What stands for a word that is taken out. Default: nothing.
@@ -447,15 +449,16 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> list[Counterfactual]:
         """The fewest words that have to be taken out of each text for it to get another label.
 
-        Every single word is tried; then sets of more, in the order in which a linear model of what was tried so far
-        expects most of them, while the budget lasts. Where there are few enough sets all of them are tried, and
-        ``smallest`` is True (docs/explanations.md).
+        Some text is always left: all words are taken out only where `spans` leave some. Every single word is tried;
+        then sets of more, in the order in which a linear model of what was tried so far expects most of them, while
+        the budget lasts. Where there are few enough sets all of them are tried, and ``smallest`` is True
+        (docs/explanations.md).
 
         Args:
             X: Texts.
             by: ``"word"`` or ``"phrase"``.
             spans: Pieces of the texts instead, as in :meth:`explain`.
-            budget: Variants of a text that may be computed, at least 1.
+            budget: Variants of a text that may be computed, 1 to 100,000.
             replacement: What stands for a word that is taken out. Default: nothing.
 
         Raises:

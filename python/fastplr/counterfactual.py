@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastplr import _core, classifier_file
-from fastplr.explaining import checked_replacement, wanted_spans, with_engine
+from fastplr.explaining import MAX_BUDGET, checked_replacement, wanted_spans, with_engine
 from fastplr.explanation import character_spans
 from fastplr.inputs import as_texts
 from fastplr.solver_inputs import checked_int
@@ -66,7 +66,7 @@ def find(
     native = classifier_file.to_native(classifier)
     settings: dict[str, Any] = {
         "spans": wanted_spans(texts, by, spans),
-        "budget": checked_int("budget", budget, 1),
+        "budget": checked_int("budget", budget, 1, MAX_BUDGET),
         "replacement": checked_replacement(replacement),
     }
     found = with_engine(

@@ -29,8 +29,12 @@ Floats = npt.NDArray[np.float64]
 
 #: What ``"auto"`` is.
 DEFAULT_METHOD = "surrogate"
+#: Variants of one text: that many coalitions fill some hundred megabytes.
+MAX_BUDGET = 100_000
 #: Classifiers fitted to resampled training rows, for intervals.
 N_REFITS = 100
+#: Texts whose values by all refits are held at once.
+N_TEXTS_OF_REFITS = 256
 
 
 @dataclass(frozen=True)
@@ -40,24 +44,23 @@ class Explained:
     Attributes:
         classifier: The classifier.
         texts: The texts.
-        found: Of each text; rows of the classifier first, then as many of each of `n_refits` refits.
+        found: Of each text.
+        intervals: Of each text the ends of its values' intervals, ``(2, n_spans, n_rows)``; None without `stability`.
         method: How values came about.
         by: ``"word"`` or ``"phrase"``.
-        n_refits: How many refits there are.
     """
 
     classifier: PLRClassifier
     texts: list[str]
     found: list[_core.TextExplanation]
+    intervals: list[Floats] | None
     method: str
     by: str
-    n_refits: int
 
     def explanations(self, number: int | None) -> list[Explanation]:
         """Of the label `number`, or as :func:`fastplr.explanation.explained_labels` says."""
         native = classifier_file.to_native(self.classifier)
-        n_rows = len(native["coef"])
-        probabilities = _core.probabilities(native, np.array([one["logits"][:n_rows] for one in self.found]))
+        probabilities = _core.probabilities(native, np.array([one["logits"] for one in self.found]))
         return explanations(
             self.texts,
             self.found,
@@ -66,15 +69,14 @@ class Explained:
             labels=explained_labels(probabilities, number),
             predicted=probabilities.argmax(axis=1).tolist(),
             probabilities=probabilities,
-            n_refits=self.n_refits,
+            intervals=self.intervals,
         )
 
     def overview(self, min_texts: int = 3) -> Overview:
         """Of all texts."""
-        n_rows = len(self.classifier.coef_)
         return overview(
             self.texts,
-            [(one["spans"], one["values"][:, :n_rows]) for one in self.found],
+            [(one["spans"], one["values"]) for one in self.found],
             self.classifier.classes_.tolist(),
             min_texts=min_texts,
             method=self.method,
@@ -96,27 +98,66 @@ def explained(
 ) -> Explained:
     """Computes everything; arguments as of :meth:`fastplr.PLRClassifier.explain`."""
     texts = as_texts(X)
-    if method not in ("auto", *METHODS):
-        raise InputError(f"method is {method!r}: expected 'auto', {', '.join(map(repr, METHODS))}")
+    if not isinstance(method, str) or method not in ("auto", *METHODS):
+        raise InputError(f"method is {method!r:.60}: expected 'auto', {', '.join(map(repr, METHODS))}")
     settings: dict[str, Any] = {
         "method": method if method != "auto" else DEFAULT_METHOD,
         "spans": wanted_spans(texts, by, spans),
-        "budget": None if budget is None else checked_int("budget", budget, 2),
+        "budget": None if budget is None else checked_int("budget", budget, 2, MAX_BUDGET),
         "seed": checked_int("random_state", random_state, 0),
         "replacement": checked_replacement(replacement),
     }
     refits = _refits(classifier, settings["seed"]) if checked_bool("stability", stability) else []
-    data = _stacked(classifier_file.to_native(classifier), refits)
-    found = with_engine(
-        classifier,
-        len(texts),
-        "explaining",
-        lambda engine, **shared: _core.explain(engine, data, texts, **settings, **shared),
-    )
-    return Explained(classifier, texts, found, settings["method"], by, len(refits))
+    native = classifier_file.to_native(classifier)
+    data = _stacked(native, refits)
+    # The values of a hundred refits are many: those of some texts at a time become intervals.
+    n_at_once = len(texts) if not refits else N_TEXTS_OF_REFITS
+    found: list[_core.TextExplanation] = []
+    intervals: list[Floats] = []
+
+    def run(engine: Any, *, truncate: bool, on_progress: Callable[[int, int], object]) -> None:
+        found.clear()
+        intervals.clear()
+        spans = settings["spans"]
+        for first in range(0, len(texts), n_at_once):
+            end = first + n_at_once
+
+            def count(n_done: int, _: int, first: int = first) -> None:
+                on_progress(first + n_done, len(texts))
+
+            some = _core.explain(
+                engine, data, texts[first:end], **settings | {"spans": spans[first:end]}, truncate=truncate,
+                on_progress=count,
+            )  # fmt: skip
+            if refits:
+                intervals.extend(_interval(one["values"], len(native["coef"])) for one in some)
+                some = [_of_rows(one, len(native["coef"])) for one in some]
+            found.extend(some)
+
+    with_engine(classifier, len(texts), "explaining", run)
+    return Explained(classifier, texts, found, intervals if refits else None, settings["method"], by)
 
 
-def with_engine(classifier: PLRClassifier, n_texts: int, what: str, run: Callable[..., list[T]]) -> list[T]:
+def _interval(values: Floats, n_rows: int) -> Floats:
+    """5 and 95 % quantiles over the refits, whose rows follow those of the classifier: ``(2, n_spans, n_rows)``."""
+    refits = values[:, n_rows:].reshape(len(values), -1, n_rows)
+    return np.asarray(np.quantile(refits, [0.05, 0.95], axis=1))
+
+
+def _of_rows(one: _core.TextExplanation, n_rows: int) -> _core.TextExplanation:
+    """Without the refits."""
+    errors = one["standard_errors"]
+    return {
+        **one,
+        "values": one["values"][:, :n_rows].copy(),
+        "standard_errors": None if errors is None else errors[:, :n_rows].copy(),
+        "logits": one["logits"][:n_rows],
+        "base": one["base"][:n_rows],
+        "prompt": one["prompt"][:n_rows],
+    }
+
+
+def with_engine(classifier: PLRClassifier, n_texts: int, what: str, run: Callable[..., T]) -> T:
     """What `run` says, called with the engine, `truncate` and `on_progress`; a bar counts texts."""
     embedder = classifier.embedder_
     classifier_file.check_model(
@@ -138,17 +179,19 @@ def with_engine(classifier: PLRClassifier, n_texts: int, what: str, run: Callabl
 
 
 def checked_replacement(replacement: Any) -> str:
-    """What stands for a span that is taken out. Raises InputError where that is no str."""
+    """What stands for a span that is taken out. Raises InputError where that is no str that a text may hold."""
     if not isinstance(replacement, str):
         raise InputError(f"replacement is {replacement!r:.60}: expected a str")
+    if "\0" in replacement or any("\ud800" <= one <= "\udfff" for one in replacement):
+        raise InputError(f"replacement is {replacement!r:.60}: expected text without NUL and lone surrogates")
     return replacement
 
 
 def wanted_spans(texts: list[str], by: str, spans: Any) -> list[list[tuple[int, int]]]:
     """Bytes of the pieces to look at: words, phrases or the user's own spans, for each text."""
     if spans is None:
-        if by not in ("word", "phrase"):
-            raise InputError(f"by is {by!r}: expected 'word' or 'phrase'")
+        if not isinstance(by, str) or by not in ("word", "phrase"):
+            raise InputError(f"by is {by!r:.60}: expected 'word' or 'phrase'")
         find = _core.words_of if by == "word" else _core.phrases_of
         return [find(text) for text in texts]
     if isinstance(spans, str) or not isinstance(spans, Sequence) or len(spans) != len(texts):
@@ -163,6 +206,8 @@ def _refits(classifier: PLRClassifier, random_state: int) -> list[tuple[Floats, 
     Each class is resampled on its own (the stratified bootstrap), so that no class runs empty.
     """
     kept = classifier._kept_training("stability")
+    if not np.isfinite(classifier.C_):
+        raise InputError("C is infinite: stability needs a penalty; fit with a finite C")
     rng = np.random.default_rng(random_state)
     codes, weights = kept["codes"], kept["weights"]
     standardised = (kept["features"] - classifier.mean_) / classifier.scale_

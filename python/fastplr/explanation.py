@@ -56,7 +56,7 @@ class Span:
     @property
     def stable(self) -> bool:
         """Whether the sign is that of `value` over the whole interval; True where there is none."""
-        return self.low is None or self.high is None or self.low * self.high > 0
+        return self.low is None or self.high is None or min(self.low * self.value, self.high * self.value) > 0
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,18 @@ class Explanation:
         label: The label whose logit is explained.
         method: ``"additive"``, ``"occlusion"``, ``"surrogate"`` or ``"shapley"``.
         spans: The words or phrases, in order.
-        base_value: What is not the spans': of additive and Shapley values ``base_value + sum(span.value)`` is `logit`.
-            Of occlusion the logit of what is left without any span; its values do not add up.
+        base_value: What is not the spans'. Of additive values intercept, prompt, special tokens and text between spans;
+            of surrogate ones `logit` less their sum; of Shapley values the logit of what is left without any span. In
+            all three ``base_value + sum(span.value)`` is `logit`. Of occlusion as of Shapley values, but its
+            values do not add up.
         prompt_value: The part of `base_value` that belongs to the prompt and to special tokens; 0 where the method does
             not tell.
         logit: Of `label` for the text as it is (two classes: the second's; of the first it is the negative).
         predicted: The label that the classifier predicts.
         probability: Calibrated probability of `label`.
         confidence: Calibrated probability of `predicted`.
-        truncated: Whether the text was cut to fit the context; what was cut has the value 0.
+        truncated: Whether the text was cut to fit the context. What was cut has the additive value 0; by the other
+            methods it counts where taking words out brings it into the context.
     """
 
     text: str
@@ -170,8 +173,10 @@ def byte_spans(text: str, spans: Sequence[Sequence[int]], index: int) -> list[tu
     """Bytes of spans of characters that a user gave.
 
     Raises:
-        InputError: A span that is no pair of ints, is empty, leaves the text, or overlaps the one before it.
+        InputError: No list; a span that is no pair of ints, is empty, leaves the text, or overlaps the one before it.
     """
+    if not isinstance(spans, Sequence | np.ndarray) or isinstance(spans, str | bytes):
+        raise InputError(f"spans[{index}] is {spans!r:.60}: expected a list of (start, end)")
     offsets = _Offsets(text)
     found: list[tuple[int, int]] = []
     last = 0
@@ -193,13 +198,21 @@ def byte_spans(text: str, spans: Sequence[Sequence[int]], index: int) -> list[tu
     return found
 
 
+def _checked(text: Any) -> str:
+    if not isinstance(text, str):
+        raise InputError(f"text is {text!r:.60}: expected a str")
+    if any("\ud800" <= one <= "\udfff" for one in text):
+        raise InputError(f"text is {text!r:.60}: expected a str without lone surrogates")
+    return text
+
+
 def words_of(text: str) -> list[tuple[int, int]]:
     """The words of a text as (start, end) in characters: every character but white space is in exactly one.
 
     After Unicode's word boundaries (UAX #29), with hyphens joining; a Chinese character is a word, as is a run of
     hiragana or katakana, an emoji with all that belongs to it, and punctuation (docs/explanations.md).
     """
-    return character_spans(text, _core.words_of(text))
+    return character_spans(text, _core.words_of(_checked(text)))
 
 
 def phrases_of(text: str) -> list[tuple[int, int]]:
@@ -208,7 +221,7 @@ def phrases_of(text: str) -> list[tuple[int, int]]:
     Longer ones are cut into parts of nearly equal size, before short words rather than long ones
     (docs/explanations.md).
     """
-    return character_spans(text, _core.phrases_of(text))
+    return character_spans(text, _core.phrases_of(_checked(text)))
 
 
 def character_spans(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -226,22 +239,24 @@ def explanations(
     labels: Sequence[int],
     predicted: Sequence[int],
     probabilities: np.ndarray[Any, np.dtype[np.float64]],
-    n_refits: int = 0,
+    intervals: Sequence[np.ndarray[Any, np.dtype[np.float64]]] | None = None,
 ) -> list[Explanation]:
     """What the native core found, as explanations of a label each.
 
     Args:
         texts: The texts.
-        found: Of each text; rows of the classifier first, then as many of each of `n_refits` refits.
+        found: Of each text.
         method: The method.
         classes: All labels.
         labels: Of each text the number of the label to explain.
         predicted: Of each text the number of the predicted label.
         probabilities: ``(n_texts, n_classes)``.
-        n_refits: How many refits there are.
+        intervals: Of each text the ends of its values' intervals, ``(2, n_spans, n_rows)``.
     """
     result = []
-    for text, one, label, winner, shares in zip(texts, found, labels, predicted, probabilities, strict=True):
+    for number, (text, one, label, winner, shares) in enumerate(
+        zip(texts, found, labels, predicted, probabilities, strict=True)
+    ):
         # Two classes have one row, the logit of the second.
         n_rows = 1 if len(classes) == 2 else len(classes)
         row, sign = (0, 1.0 if label == 1 else -1.0) if n_rows == 1 else (label, 1.0)
@@ -249,9 +264,8 @@ def explanations(
         errors = None if one["standard_errors"] is None else one["standard_errors"][:, row]
         low: Any = [None] * len(values)
         high: Any = low
-        if n_refits and len(values):
-            refits = sign * one["values"][:, n_rows + row :: n_rows][:, :n_refits]
-            low, high = np.quantile(refits, [0.05, 0.95], axis=1)
+        if intervals is not None:
+            low, high = np.sort(sign * intervals[number][:, :, row], axis=0)
         offsets = _Offsets(text)
         spans = []
         for k, (start, end) in enumerate(one["spans"]):

@@ -138,8 +138,8 @@ def _legend(explanations: Sequence[Explanation]) -> str:
     return (
         "<p>What the words or phrases of each text say "
         "<span class='for' style='--s:.8'>for the label</span> (blue, whole line) or "
-        "<span class='against' style='--s:.8'>against it</span> (orange, broken line), the more colour the more; full "
-        "colour is the strongest of a text. "
+        "<span class='against' style='--s:.8'>against it</span> (orange, broken line), the more colour the more, "
+        "text by text. "
         + (
             "<span class='for pale' style='--s:.8'>Dotted</span>: classifiers fitted to resampled training texts do "
             "not agree on the sign. "
@@ -155,7 +155,10 @@ def _filters(explanations: Sequence[Explanation], truth: Sequence[Any] | None) -
         return ""
 
     def choices(name: str, label: str, values: Sequence[Any]) -> str:
-        options = "".join(f"<option>{escape(value)}</option>" for value in sorted({str(value) for value in values}))
+        options = "".join(
+            f"<option value='{escape(value)}'>{escape(value)}</option>"
+            for value in sorted({str(value) for value in values})
+        )
         return f"<label>{label} <select name='{name}'><option value=''>any</option>{options}</select></label>"
 
     parts = [choices("predicted", "predicted", [one.predicted for one in explanations])]

@@ -23,19 +23,29 @@ def as_lines(one: Explanation, full: float | None = None, truth: Any = None) -> 
     from rich.text import Text
 
     full = strength([one]) if full is None else full
-    line = Text(f"{one.label} {one.probability:.1%}, logit {one.logit:+.2f}", style="bold")
+    line = Text()
+    line.append(_harmless(f"{one.label} {one.probability:.1%}, logit {one.logit:+.2f}"), style="bold")
     if str(one.label) != str(one.predicted):
-        line.append(f"; predicted {one.predicted}")
+        line.append(_harmless(f"; predicted {one.predicted}"))
     if truth is not None and str(truth) != str(one.predicted):
-        line.append(f"; label {truth}", style="underline")
+        line.append(_harmless(f"; label {truth}"), style="underline")
     line.append("\n")
     last = 0
     for span in one.spans:
-        line.append(one.text[last : span.start])
-        line.append(span.text, style=_style(span.value / full, span.stable))
+        line.append(_harmless(one.text[last : span.start]))
+        line.append(_harmless(span.text), style=_style(span.value / full, span.stable))
         last = span.end
-    line.append(one.text[last:])
+    line.append(_harmless(one.text[last:]))
     return line
+
+
+# What a terminal would obey, but for the end of a line and tabs.
+_CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def _harmless(text: str) -> str:
+    """Without characters that would move the cursor, change colours or set the window's title."""
+    return text.translate(_CONTROLS)
 
 
 def _style(share: float, stable: bool) -> str:
@@ -64,7 +74,9 @@ def print_explanations(
         console.print(as_lines(one, full, None if truth is None else truth[number]))
         if not console.is_terminal:
             ranked = sorted(one.spans, key=lambda span: -abs(span.value))[:10]
-            console.print("  " + ", ".join(f"“{span.text}” {span.value:+.2f}" for span in ranked), markup=False)
+            console.print(
+                "  " + _harmless(", ".join(f"“{span.text}” {span.value:+.2f}" for span in ranked)), markup=False
+            )
         for line in notes[number] if notes is not None else ():
-            console.print("  " + line, markup=False)
+            console.print("  " + _harmless(line), markup=False)
         console.print()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastplr import _core, classifier_file
 from fastplr.calibration import log_probabilities
 from fastplr.errors import InputError
-from fastplr.laplace import LaplaceApproximation
+from fastplr.laplace import MAX_ORDER, LaplaceApproximation
 
 if TYPE_CHECKING:
     from fastplr.classifier import PLRClassifier
@@ -103,6 +103,12 @@ class _Training:
         classifier = self._classifier
         if not np.isfinite(classifier.C_):
             raise InputError("C is infinite: influence needs a penalty; fit with a finite C")
+        order = len(self._rows) * (len(self._labels) - 1)
+        if order > MAX_ORDER:
+            raise InputError(
+                f"influence of {len(self._rows)} training rows in {len(self._labels)} classes needs a matrix of order "
+                f"{order}: expected at most {MAX_ORDER}, so fewer rows or classes; nearest() has no such bound"
+            )
         logits = _core.decision_function(classifier_file.to_native(classifier), self._features)
         laplace = LaplaceApproximation(
             self._standardised(self._features),

@@ -8,7 +8,7 @@ from scipy.linalg import cholesky, solve_triangular
 
 from fastplr.errors import InputError
 
-__all__ = ["LaplaceApproximation"]
+__all__ = ["MAX_ORDER", "LaplaceApproximation"]
 
 Floats = npt.NDArray[np.float64]
 

@@ -46,7 +46,7 @@ class Overview:
     Attributes:
         effects: For each label all words or phrases that occur in enough texts, those with the highest `low` first: of
             these even the cautious reading of what they say for the class is high. The last speak most against it.
-        n_texts: Texts in the corpus.
+        n_texts: Different texts in the corpus.
         min_texts: Texts that a word had to occur in.
         method: How values came about, as of an Explanation.
         by: ``"word"`` or ``"phrase"``.
@@ -124,12 +124,14 @@ def overview(
 ) -> Overview:
     """Word by word, from the spans (bytes) of each text and their values ``(n_spans, n_rows)``.
 
-    Capitals do not tell words apart, nor does punctuation at the ends of a phrase.
+    Capitals do not tell words apart, nor does punctuation at the ends of a phrase. A text that is there several times
+    counts once: copies would make intervals too narrow.
     """
     values: dict[str, list[Floats]] = {}
     counts: Counter[str] = Counter()
     written: dict[str, Counter[str]] = {}
-    for text, one in zip(texts, found, strict=True):
+    distinct = dict(zip(texts, found, strict=True))
+    for text, one in distinct.items():
         encoded = text.encode()
         in_text: dict[str, list[Floats]] = {}
         for (start, end), value in zip(*one, strict=True):
@@ -156,7 +158,7 @@ def overview(
         for label, mean, width in zip(classes, means.tolist(), half.tolist(), strict=True):
             effects[label].append(Effect(shown, mean, mean - width, mean + width, counts[key], n))
     ranked = {label: tuple(sorted(some, key=lambda one: (-one.low, one.text))) for label, some in effects.items()}
-    return Overview(ranked, len(texts), min_texts, method, by)
+    return Overview(ranked, len(distinct), min_texts, method, by)
 
 
 def _without_marks(text: str) -> str:

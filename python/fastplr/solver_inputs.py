@@ -130,10 +130,11 @@ def checked_bool(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def checked_int(name: str, value: Any, least: int) -> int:
-    """The parameter `name` as an int. Raises InputError for what is none, or less than `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} is {value!r:.80}: expected an int of at least {least}")
+def checked_int(name: str, value: Any, least: int, most: int = 2**63 - 1) -> int:
+    """The parameter `name` as an int. Raises InputError for what is none, less than `least` or more than `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+        bounds = f"of at least {least}" if most == 2**63 - 1 else f"from {least} to {most}"
+        raise InputError(f"{name} is {value!r:.80}: expected an int {bounds}")
     return int(value)
 
 

@@ -74,6 +74,18 @@ def test_class_shares_decide_too(tiny_llama: TinyModel) -> None:
             assert one.becomes == classifier.predict([one.text_without])[0] != one.predicted
 
 
+def test_all_spans_may_go_where_text_is_left(tiny_llama: TinyModel) -> None:
+    classifier = fitted(tiny_llama)
+    for text in train_and_test(2)[0]:
+        first = text.split()[0]
+        [one] = classifier.counterfactual([text], spans=[[(0, len(first))]])
+        rest = text[len(first) :].strip()
+        flips = classifier.predict([rest])[0] != classifier.predict([text])[0]
+        assert one.removed == (((0, len(first)),) if flips else ())
+        assert one.smallest == flips
+        assert one.n_tried == 1
+
+
 def test_nothing_is_found_where_nothing_does_it(tiny_llama: TinyModel) -> None:
     classifier = fitted(tiny_llama)
     classifier.intercept_ = classifier.intercept_ + 1000.0
@@ -99,6 +111,8 @@ def test_long_texts_and_phrases(tiny_llama: TinyModel) -> None:
         ({"X": []}, "texts is empty"),
         ({"X": [""]}, r"texts\[0\]"),
         ({"budget": 0}, "budget is 0"),
+        ({"budget": 10**9}, "budget is 1000000000: expected an int from 1 to 100000"),
+        ({"spans": [None]}, r"spans\[0\] is None"),
         ({"by": "letter"}, "by is 'letter'"),
         ({"replacement": None}, "replacement is None"),
         ({"spans": [[(3, 9), (5, 11)]]}, r"spans\[0\]\[1\]"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import itertools
 import json
 import math
@@ -15,8 +17,8 @@ import numpy as np
 import pytest
 
 import fastplr
-from fastplr import Explanation, InputError, PLRClassifier, Prompt
-from fastplr.explanation import words_of
+from fastplr import Explanation, InputError, PLRClassifier, Prompt, Span
+from fastplr.explanation import phrases_of, words_of
 from fastplr.explanation_page import as_page
 from labelled_texts import NO_CHOICE, train_and_test
 from tiny_models import TinyModel, write_tiny_llama
@@ -173,7 +175,7 @@ def test_shapley_estimates_come_nearer_with_the_budget(classifier: PLRClassifier
     assert np.mean(errors[100]) < 0.7 * np.mean(errors[16])
 
 
-def test_a_word_without_any_effect_has_a_value_of_zero_by_exact_methods(tiny_llama: TinyModel) -> None:
+def test_what_is_in_no_span_stays_in_every_variant(tiny_llama: TinyModel) -> None:
     # Spans that cover all but one word: that word stays in every variant.
     classifier = fitted(tiny_llama)
     text = "where is my card"
@@ -207,7 +209,7 @@ def test_intervals_are_those_of_classifiers_fitted_to_resampled_rows(
             assert all(span.low < span.high for span in one.spans)
             inside = [span.low - 1e-9 <= span.value <= span.high + 1e-9 for span in one.spans]
             assert np.mean(inside) >= 0.5
-            assert all(span.stable == (span.low * span.high > 0) for span in one.spans)
+            assert all(span.stable == (span.low > 0 if span.value > 0 else span.high < 0) for span in one.spans)
     assert found == model.explain(TEXTS, method="additive", stability=True)
     assert found != model.explain(TEXTS, method="additive", stability=True, random_state=1)
 
@@ -284,6 +286,79 @@ def test_the_same_again_and_others_in_the_batch_change_nothing(classifier: PLRCl
     assert classifier.explain(TEXTS) == together
 
 
+@pytest.mark.parametrize("between", [" ", "\r\n", "\u00a0", "\u2003", "\u3000", "\u200b", " \t "])
+def test_white_space_of_every_kind_belongs_to_the_word_after_it(classifier: PLRClassifier, between: str) -> None:
+    text = between.join(["where", "is", "my", "card"]) + between
+    [found] = classifier.explain([text], method="additive")
+    assert [span.text for span in found.spans] == ["where", "is", "my", "card"]
+    assert found.base_value == pytest.approx(classifier.intercept_[0] + found.prompt_value, abs=1e-6)
+
+
+def test_a_single_token_at_an_attention_sink_says_nothing(tiny_llama: TinyModel) -> None:
+    # Without a prompt the one token that is left is pooled, though it is at position 0.
+    classifier = fitted(tiny_llama, prompt=None)
+    intercept = classifier.intercept_[0]
+    assert len(tiny_llama.tokenize("a")) == len(tiny_llama.tokenize("b")) == 1
+    [logit] = classifier.decision_function(["a b"])
+    assert classifier.decision_function(["a"])[0] != pytest.approx(intercept, abs=1e-3)
+    for method, expected in (
+        ("occlusion", [logit - intercept] * 2),
+        ("surrogate", [logit - intercept] * 2),
+        ("shapley", [(logit - intercept) / 2] * 2),
+    ):
+        [found] = classifier.explain(["a b"], method=method)
+        assert [span.value for span in found.spans] == pytest.approx(expected, abs=1e-5)
+    assert classifier.counterfactual(["a b"])[0].removed == ()  # what would be left says nothing
+
+
+def test_intervals_do_not_depend_on_how_many_texts_are_held_at_once(
+    of_three: PLRClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = of_three.explain(TEXTS, method="additive", stability=True)
+    monkeypatch.setattr("fastplr.explaining.N_TEXTS_OF_REFITS", 2)
+    in_parts = of_three.explain(TEXTS, method="additive", stability=True)
+    for one, other in zip(whole, in_parts, strict=True):
+        for name in ("value", "low", "high"):
+            values = [[getattr(span, name) for span in some.spans] for some in (one, other)]
+            assert values[0] == pytest.approx(values[1], abs=1e-9)
+
+
+def test_stable_is_the_sign_of_the_value_over_the_whole_interval() -> None:
+    def stable(value: float, low: float | None, high: float | None) -> bool:
+        return Span(0, 1, "a", value, None, low, high).stable
+
+    assert stable(0.3, 0.1, 0.5)
+    assert stable(-0.3, -0.5, -0.1)
+    assert not stable(0.3, -0.1, 0.5)
+    assert not stable(-0.3, 0.1, 0.5)
+    assert stable(0.3, None, None)
+
+
+def test_on_a_terminal_the_facts_are_bold_and_the_text_has_colours(classifier: PLRClassifier) -> None:
+    from rich.console import Console
+
+    from fastplr.explanation_text import as_lines
+
+    text = "my \x1b[31mcard\x1b]0;title\x07 has\n\tnot"
+    spans = (Span(0, 2, "my", 1.0), Span(8, 12, text[8:12], -1.0), Span(22, 25, text[22:25], 0.9, None, -1.0, 2.0))
+    [real] = classifier.explain(["my card"])
+    lines = as_lines(dataclasses.replace(real, text=text, spans=spans))
+    styles = {lines.plain[one.start : one.end]: str(one.style) for one in lines.spans}
+    facts = next(iter(styles))
+    assert lines.plain.startswith(facts)
+    assert styles[facts] == "bold"
+    assert styles["my"].startswith("bold black on")
+    assert styles["card"].startswith("italic black on")
+    assert styles[text[22:25]] == "dim"
+    assert str(lines.style) == ""
+    console = Console(force_terminal=True, color_system="truecolor", file=io.StringIO())
+    console.print(lines)
+    shown = console.file.getvalue()
+    assert "\x1b[31m" not in shown
+    assert "\x1b]" not in shown
+    assert "\x07" not in shown
+
+
 def test_interrupting_leaves_a_classifier_that_works(classifier: PLRClassifier) -> None:
     before = classifier.explain(TEXTS[:2])
     long = [" ".join(f"w{i % 17}" for i in range(100))] * 40
@@ -326,6 +401,15 @@ def test_last_is_not_additive_and_says_what_is(tiny_llama: TinyModel) -> None:
         ({"label": "no such"}, "label is 'no such'"),
         ({"budget": 0}, "budget is 0"),
         ({"budget": 2.5}, "budget is 2.5"),
+        ({"budget": 10**12}, "budget is 1000000000000: expected an int from 2 to 100000"),
+        ({"random_state": 2**64}, "random_state is 18446744073709551616"),
+        ({"method": np.array(["additive"])}, "method is array"),
+        ({"replacement": "\ud800"}, "without NUL and lone surrogates"),
+        ({"replacement": "\0"}, "without NUL and lone surrogates"),
+        ({"spans": [None]}, r"spans\[0\] is None"),
+        ({"spans": [5]}, r"spans\[0\] is 5"),
+        ({"spans": ["ab"]}, r"spans\[0\] is 'ab'"),
+        ({"replacement": "x " * 2000}, r"texts\[0\].* too long"),
         ({"random_state": -1}, "random_state is -1"),
         ({"stability": "yes"}, "stability is 'yes'"),
         ({"replacement": 3}, "replacement is 3"),
@@ -344,6 +428,20 @@ def test_bad_input(classifier: PLRClassifier, arguments: dict[str, Any], message
 def test_intervals_need_training_rows(tiny_llama: TinyModel) -> None:
     with pytest.raises(InputError, match="keep_training"):
         fitted(tiny_llama, keep_training=False).explain(["my card"], stability=True)
+
+
+def test_intervals_need_a_penalty(tiny_llama: TinyModel) -> None:
+    classifier = fitted(tiny_llama)
+    classifier.C_ = math.inf
+    with pytest.raises(InputError, match="C is infinite: stability"):
+        classifier.explain(["my card"], stability=True)
+
+
+@pytest.mark.parametrize("text", [None, b"bytes", "\ud800"])
+def test_words_of_what_is_no_text(text: Any) -> None:
+    for function in (words_of, phrases_of):
+        with pytest.raises(InputError, match="text is"):
+            function(text)
 
 
 def test_page_escapes_what_texts_hold(classifier: PLRClassifier) -> None:

@@ -105,6 +105,15 @@ def test_of_a_sample_rows_keep_their_numbers(
     assert 0.5 < np.abs(of_sample).sum() / np.abs([whole[one.row] for one in found]).sum() < 2
 
 
+def test_more_rows_and_classes_than_fit(tiny_llama: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastplr.influence.MAX_ORDER", 79)
+    classifier, texts, _ = fitted(tiny_llama, 3, C=0.01)
+    assert len(texts) == 40
+    with pytest.raises(InputError, match=r"influence of 40 training rows in 3 classes .* order 80: .* nearest\(\)"):
+        classifier.influence(TEXTS)
+    assert len(classifier.nearest(TEXTS)) == 3
+
+
 def test_bad_input(tiny_llama: TinyModel) -> None:
     classifier, *_ = fitted(tiny_llama, 2, C=0.01)
     with pytest.raises(InputError, match="n is 0"):

@@ -49,6 +49,12 @@ def test_effects_are_means_over_texts_with_their_intervals(classifier: PLRClassi
     assert json.loads(json.dumps(found.to_dict()))["classes"][1]["effects"][0]["n_texts"] >= 2
 
 
+def test_a_text_that_is_there_twice_counts_once(classifier: PLRClassifier) -> None:
+    once = classifier.overview(CORPUS, method="additive", min_texts=2)
+    assert classifier.overview([*CORPUS, *CORPUS[:7]], method="additive", min_texts=2) == once
+    assert once.n_texts == len(set(CORPUS))
+
+
 def test_phrases_lose_the_marks_at_their_ends(classifier: PLRClassifier) -> None:
     texts = ["Oh no! My card,", "oh no (my card)", "OH NO: my card!"]
     found = classifier.overview(texts, method="additive", by="phrase")

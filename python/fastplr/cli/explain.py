@@ -106,12 +106,12 @@ def explain(
         raise click.UsageError("--label names a column of a table; give a table")
     if as_json and html is not None:
         raise click.UsageError("--json prints on standard output; give it without --html")
-    if picture is not None and (table is not None or as_json or html is not None):
-        raise click.UsageError("--picture is of one text, without --json and --html")
+    if picture is not None and (table is not None or as_json or html is not None or flip or influence):
+        raise click.UsageError("--picture is of one text, without --json, --html, --flip and --influence")
     if picture is not None and Path(picture).suffix.lower() not in PICTURES:
         raise InputError(f"{picture!r} ends in {Path(picture).suffix!r}: expected .svg, .png or .pdf")
-    if overview and (table is None or flip or influence or html is not None):
-        raise click.UsageError("--overview is of a table, on its own or with --json; a page (--html) has it anyway")
+    if overview and (table is None or flip or influence or stability or label_column or of_label or html is not None):
+        raise click.UsageError("--overview is of a table and all labels; a page (--html) has it anyway")
     if training is not None and (not influence or table is None):
         raise click.UsageError("--training goes with --influence and a table")
     for output in (html, picture):
