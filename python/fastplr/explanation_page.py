@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from fastplr.explanation import Explanation, Span
 
-__all__ = ["as_fragment", "as_page", "strength"]
+__all__ = ["as_fragment", "as_page", "full_colours", "strength"]
 
 N_STRONGEST = 10
 
@@ -86,6 +86,13 @@ def strength(explanations: Sequence[Explanation]) -> float:
     return max(float(np.quantile(values, 0.98)), 1e-12) if values else 1.0
 
 
+def full_colours(explanations: Sequence[Explanation]) -> list[float]:
+    """The value in full colour of each: its own, or one with large values would leave the others bare; but a text
+    without much to show, beside the others, still looks so."""
+    least = strength(explanations) / 4
+    return [max(strength([one]), least) for one in explanations]
+
+
 def as_fragment(explanation: Explanation, full: float | None = None) -> str:
     """One explanation, for a notebook or a page that has a style of its own; `full` is the value in full colour."""
     shown = _article(explanation, strength([explanation]) if full is None else full, None)
@@ -110,17 +117,9 @@ def as_page(
             picture load but one in a ``data:`` address.
         notes: Lines below each text.
     """
-    # Each text has its own full colour, or one with large values would leave the others bare; a text without much to
-    # show still looks so.
-    least = strength(explanations) / 4
     articles = "".join(
-        _article(
-            one,
-            max(strength([one]), least),
-            None if truth is None else truth[number],
-            () if notes is None else notes[number],
-        )
-        for number, one in enumerate(explanations)
+        _article(one, full, None if truth is None else truth[number], () if notes is None else notes[number])
+        for number, (one, full) in enumerate(zip(explanations, full_colours(explanations), strict=True))
     )
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"

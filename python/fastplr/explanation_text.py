@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastplr.explanation_page import strength
+from fastplr.explanation_page import full_colours, strength
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -69,8 +69,7 @@ def print_explanations(
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    full = strength(explanations)
-    for number, one in enumerate(explanations):
+    for number, (one, full) in enumerate(zip(explanations, full_colours(explanations), strict=True)):
         console.print(as_lines(one, full, None if truth is None else truth[number]))
         if not console.is_terminal:
             ranked = sorted(one.spans, key=lambda span: -abs(span.value))[:10]
