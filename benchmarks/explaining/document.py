@@ -126,7 +126,7 @@ def _defaults(speed: Sequence[Run], quality: Sequence[Run]) -> str:
     head = ["method", "seconds", "times fastplr's", "comprehensiveness", "sufficiency", "two seeds", "two draws"]
     return (
         f"## Everybody's defaults\n\n30 texts of `{speed[0]['task']}`, nothing cached, two threads. `fastplr` computes "
-        "as many variants as a text has words, 24 to 64; shap up to 500, lime 5,000.\n\n" + table(head, lines, left=1)
+        "two variants for three words, 16 to 64; shap up to 500, lime 5,000.\n\n" + table(head, lines, left=1)
     )
 
 

@@ -391,7 +391,7 @@ class PLRClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             by: ``"word"`` or ``"phrase"``.
             spans: For each text its own pieces instead, as (start, end) in characters, ascending, without overlap.
             budget: Variants of a text that ``"surrogate"`` and ``"shapley"`` may compute, the text included, 2
-                to 100,000. Default: as many as words, 24 at least and 64 at most; 64 for ``"shapley"``.
+                to 100,000. Default: two for three words, 16 at least and 64 at most; 64 for ``"shapley"``.
             stability: Whether each value gets an interval: its 5 and 95 % quantiles over classifiers fitted to
                 resampled training rows.
             replacement: What stands for a word that is taken out. Default: nothing.

@@ -124,7 +124,7 @@ class Explaining {
 
 std::size_t default_budget(ExplainMethod method, std::size_t n_spans) {
     if (method == ExplainMethod::shapley) return 64;
-    return std::clamp<std::size_t>(n_spans, 24, 64);
+    return std::clamp<std::size_t>((2 * n_spans + 2) / 3, 16, 64);
 }
 
 std::vector<TextExplanation> explain(Embedder& embedder, const ClassifierData& data,
