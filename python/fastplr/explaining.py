@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 #: What ``"auto"`` is.
 DEFAULT_METHOD = "surrogate"
-#: Variants of one text: that many coalitions fill some hundred megabytes.
+#: Variants of one text, as kLargestBudget of fastplr/explain.hpp: more would fill the memory.
 MAX_BUDGET = 100_000
 #: Classifiers fitted to resampled training rows, for intervals.
 N_REFITS = 100
