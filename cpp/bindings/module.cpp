@@ -1,5 +1,6 @@
 #include "bindings.hpp"
 
+void register_answers(pybind11::module_& m);
 void register_classifier(pybind11::module_& m);
 void register_embedder(pybind11::module_& m);
 void register_errors(pybind11::module_& m);
@@ -19,4 +20,5 @@ PYBIND11_MODULE(_core, m) {
     register_logistic_regression(m);
     register_classifier(m);
     register_explain(m);
+    register_answers(m);
 }

@@ -70,10 +70,10 @@ void register_embedder(py::module_& m) {
         py::arg("texts"), py::kw_only(), py::arg("first") = 0,
         "Raises InputError for the first text that is empty, blank, or holds a NUL byte; messages number the "
         "texts from `first`.");
-    py::class_<Embedder>(m, "Embedder", "llama.cpp contexts on a shared model.")
+    py::class_<Embedder, std::shared_ptr<Embedder>>(m, "Embedder", "llama.cpp contexts on a shared model.")
         .def(py::init([](std::shared_ptr<Model> model, int n_ctx, int n_batch, int n_threads,
                          bool share_prefix, int max_lanes) {
-                 return std::make_unique<Embedder>(
+                 return std::make_shared<Embedder>(
                      std::move(model),
                      fastplr::EmbedderOptions{n_ctx, n_batch, n_threads, share_prefix, max_lanes});
              }),

@@ -2,7 +2,7 @@
 #include "fastplr/available_cores.hpp"
 #include "fastplr/model.hpp"
 #include "fastplr/model_identity.hpp"
-#include "quantize/quantize.hpp"
+#include "fastplr/quantize.hpp"
 
 namespace py = pybind11;
 using fastplr::Model;
@@ -51,6 +51,7 @@ void register_model(py::module_& m) {
             result["source_sha256"] = identity->source_sha256;
             result["tensor_type"] = identity->tensor_type;
             result["llama_cpp_commit"] = identity->llama_cpp_commit;
+            result["n_layers_kept"] = identity->n_layers_kept;
             return result;
         },
         py::arg("path"),
@@ -58,11 +59,30 @@ void register_model(py::module_& m) {
     m.def(
         "quantize_file",
         [](const std::string& source, const std::string& target, const std::string& type_name, int n_threads,
-           const std::string& source_sha256) {
+           const std::string& source_sha256, int n_layers, bool allow_requantize, bool allow_fallback,
+           const py::object& on_progress) {
+            fastplr::QuantizeOptions options;
+            options.n_threads = n_threads;
+            options.n_layers = n_layers;
+            options.allow_requantize = allow_requantize;
+            options.allow_fallback = allow_fallback;
+            options.source_sha256 = source_sha256;
+            options.on_progress = [&](int n_done, int n_tensors) {
+                const py::gil_scoped_acquire gil;
+                if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+                if (!on_progress.is_none()) on_progress(n_done, n_tensors);
+            };
             const fastplr_bindings::LogForwarder log;
             const py::gil_scoped_release release;
-            fastplr::quantize_file(source, target, type_name, n_threads, source_sha256);
+            fastplr::quantize_file(source, target, type_name, options);
         },
-        py::arg("source"), py::arg("target"), py::arg("type_name"), py::arg("n_threads"),
-        py::arg("source_sha256") = "", "Write the model at `source` with another tensor type to `target`.");
+        py::arg("source"), py::arg("target"), py::arg("type_name"), py::arg("n_threads") = 0,
+        py::arg("source_sha256") = "", py::kw_only(), py::arg("n_layers") = 0,
+        py::arg("allow_requantize") = false, py::arg("allow_fallback") = false,
+        py::arg("on_progress") = py::none(),
+        "Write the model at `source` with another tensor type to `target`.");
+    m.def("rows_fit", &fastplr::rows_fit, py::arg("source"), py::arg("type_name"),
+          "Whether the rows of the model at `source` are multiples of the block of a type.");
+    m.def("kernel_of_type", &fastplr::kernel_of_type, py::arg("type_name"),
+          "What multiplies by matrices of a type on this processor.");
 }

@@ -7,15 +7,18 @@ Every error derives from :class:`FastplrError` and, where one fits, from the bui
 from __future__ import annotations
 
 __all__ = [
+    "AnswerWarning",
     "CacheWarning",
     "ClassifierFileError",
     "ContextMemoryError",
+    "EndpointError",
     "FastplrError",
     "InputError",
     "ModelError",
     "ModelMemoryError",
     "ModelMismatch",
     "NotConverged",
+    "QuantizationWarning",
     "TruncationWarning",
     "UnsupportedArchitecture",
     "UnsupportedCPU",
@@ -57,6 +60,10 @@ class ContextMemoryError(FastplrError, MemoryError):
     """
 
 
+class EndpointError(FastplrError):
+    """A language model behind an endpoint that cannot be reached, refuses, or answers with no label."""
+
+
 class UnsupportedCPU(FastplrError, ImportError):
     """This build of fastplr needs CPU instructions that this machine lacks."""
 
@@ -71,3 +78,11 @@ class TruncationWarning(UserWarning):
 
 class CacheWarning(UserWarning):
     """The cache of features on disk cannot be used, or was damaged; the run goes on without it, or with a new one."""
+
+
+class QuantizationWarning(UserWarning):
+    """A quantised model holds another number of bits than its type says, or more than its source."""
+
+
+class AnswerWarning(UserWarning):
+    """Answers that begin with the same token are scored whole; examples that do not fit the context were dropped."""

@@ -86,6 +86,9 @@ struct EmbedRequest {
     std::vector<Pooling> poolings;
     Prompt prompt;
     OnLong on_long = OnLong::error;
+    /// Tokens that follow each text and its prompt, one list a text; empty means none of any. For
+    /// Pooling::last: the state after them.
+    std::vector<std::vector<int>> continuations;
     /// Row-major [n_directions, n_embd]: where not empty, `token_scores` gets the scores of every text; one
     /// layer and one pooling then. Of texts that are cut, those of the tokens that are left.
     std::vector<double> directions;

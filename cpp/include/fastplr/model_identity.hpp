@@ -1,6 +1,7 @@
 // Which model a file is: the source it came from, and what was made of it.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -15,6 +16,8 @@ struct ModelIdentity {
     std::string tensor_type;
     /// llama.cpp commit whose quantiser made the variant; empty for the source file itself.
     std::string llama_cpp_commit;
+    /// Blocks that were kept, from the first on; 0 where all were.
+    std::uint64_t n_layers_kept = 0;
 
     bool operator==(const ModelIdentity&) const = default;
 };

@@ -375,6 +375,18 @@ EmbedResult Embedder::embed(const std::vector<std::string>& texts, const EmbedRe
         throw InputError(std::to_string(caller_request.indices.size()) + " indices for " +
                          std::to_string(texts.size()) + " texts");
     }
+    if (!caller_request.continuations.empty() && caller_request.continuations.size() != texts.size()) {
+        throw InputError(std::to_string(caller_request.continuations.size()) + " continuations for " +
+                         std::to_string(texts.size()) + " texts");
+    }
+    for (const std::vector<int>& further : caller_request.continuations) {
+        const int n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(impl.model->native().llama.get()));
+        for (const int token : further) {
+            if (token >= 0 && token < n_vocab) continue;
+            throw InputError("a continuation has the token " + std::to_string(token) + ": expected 0 to " +
+                             std::to_string(n_vocab - 1));
+        }
+    }
     const CallTurn turn(impl.turn, caller_request.on_step);
     if (impl.n_forks > 0 && impl.model->uses_accelerator()) {
         throw ModelError(

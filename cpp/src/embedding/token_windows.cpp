@@ -130,8 +130,20 @@ TokenWindow TokenWindows::tokenize(std::size_t first, std::size_t end,
         check_text(texts_[i], shown_index);
         on_text();
         bool cut = false;
-        window.texts.push_back(tokenize_text(tokenizer_, texts_[i], request_, n_ctx_,
-                                             "texts[" + std::to_string(shown_index) + "]", cut));
+        const std::string name = "texts[" + std::to_string(shown_index) + "]";
+        if (request_.continuations.empty()) {
+            window.texts.push_back(tokenize_text(tokenizer_, texts_[i], request_, n_ctx_, name, cut));
+        } else {
+            const std::vector<int>& further = request_.continuations[i];
+            if (further.size() >= n_ctx_) {
+                throw InputError(std::to_string(further.size()) + " tokens follow " + name +
+                                 "; the context holds " + std::to_string(n_ctx_));
+            }
+            TokenizedText text =
+                tokenize_text(tokenizer_, texts_[i], request_, n_ctx_ - further.size(), name, cut);
+            text.tokens.insert(text.tokens.end(), further.begin(), further.end());
+            window.texts.push_back(std::move(text));
+        }
         window.positions.push_back(i);
         if (cut) window.truncated.push_back(i);
     }

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <new>
 #include <string_view>
+#include <utility>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -40,6 +41,7 @@ Sink& sink() {
 }
 
 thread_local int guard_depth = 0;
+thread_local const LogListener::Listen* listener = nullptr;
 thread_local bool guard_silent = false;
 thread_local std::string guard_errors;
 thread_local bool guard_out_of_memory = false;
@@ -80,8 +82,10 @@ void keep_line(ggml_log_level level, const char* text) {
     if (out.lines.size() > kMaxLines) out.lines.pop_front();
 }
 
-// Called by C code that has something to free: no exception may pass, and a line is not worth one.
+// Called by C code that has something to free: no exception may pass, and a line is not worth one. (A
+// listener knows who is called.)
 void on_log(ggml_log_level level, const char* text, void*) {
+    if (listener != nullptr) (*listener)(text);
     if (guard_silent) return;
     if (level == GGML_LOG_LEVEL_ERROR && guard_depth > 0) note_out_of_memory(text);
     try {
@@ -155,5 +159,9 @@ std::string NativeGuard::errors() const {
 }
 
 bool NativeGuard::out_of_memory() const { return guard_out_of_memory; }
+
+LogListener::LogListener(Listen listen) : listen_(std::move(listen)) { listener = &listen_; }
+
+LogListener::~LogListener() { listener = nullptr; }
 
 }  // namespace fastplr

@@ -42,4 +42,19 @@ class NativeGuard {
     bool out_of_memory() const;
 };
 
+/// While one lives, on this thread, it hears every line of llama.cpp, whatever the level. What it throws
+/// passes through llama.cpp: only where the lines come from C++ that expects exceptions, as those of its
+/// quantiser.
+class LogListener {
+  public:
+    using Listen = std::function<void(const char* line)>;
+    explicit LogListener(Listen listen);
+    ~LogListener();
+    LogListener(const LogListener&) = delete;
+    LogListener& operator=(const LogListener&) = delete;
+
+  private:
+    Listen listen_;
+};
+
 }  // namespace fastplr

@@ -11,12 +11,13 @@ std::optional<ModelIdentity> recorded_identity(const std::string& path) {
     const auto source = file.find_string(kIdentitySourceKey);
     if (!source) return std::nullopt;
     return ModelIdentity{*source, file.find_string(kIdentityTypeKey).value_or(""),
-                         file.find_string(kIdentityCommitKey).value_or("")};
+                         file.find_string(kIdentityCommitKey).value_or(""),
+                         file.find_unsigned(kIdentityCutKey).value_or(0)};
 }
 
 ModelIdentity model_identity(const std::string& path) {
     if (auto recorded = recorded_identity(path)) return *recorded;
-    return {sha256_file(path), "", ""};
+    return {sha256_file(path), "", "", 0};
 }
 
 }  // namespace fastplr

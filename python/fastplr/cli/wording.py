@@ -18,6 +18,7 @@ _OPTION_OF_ARGUMENT = {
     "on_long='truncate'": "--on-long truncate",
     "allow_variant=True": "--allow-variant",
     "overwrite=True": "--overwrite",
+    "(allow_requantize)": "(--allow-requantize)",
     "model=...": "--model",
     "n_threads is": "--threads is",
     "C='auto'": "--C auto",

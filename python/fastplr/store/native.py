@@ -34,7 +34,7 @@ class NativeCore:
 def _quantise(source: str, target: str, type_name: str, n_threads: int, source_sha256: str) -> None:
     from fastplr import _core
 
-    _core.quantize_file(source, target, type_name, n_threads, source_sha256)
+    _core.quantize_file(source, target, type_name, n_threads, source_sha256, allow_requantize=True, allow_fallback=True)
 
 
 def _llama_cpp_commit() -> str:
@@ -50,9 +50,10 @@ def _recorded_source(path: str) -> tuple[str, Recipe] | None:
     source_sha256 = metadata.get("fastplr.source_sha256")
     if source_sha256 is None:
         return None
+    n_layers_kept = metadata.get("fastplr.n_layers_kept")
     recipe: Recipe = {
         "type": metadata.get("fastplr.tensor_type"),
-        "cut": None,
+        "cut": None if n_layers_kept is None else int(n_layers_kept),
         "llama_cpp_commit": metadata.get("fastplr.llama_cpp_commit"),
     }
     return str(source_sha256), recipe
