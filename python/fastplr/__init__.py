@@ -19,15 +19,18 @@ require_cpu()  # before anything loads the extension
 
 from fastplr._version import __version__
 from fastplr.errors import (
+    AnswerWarning,
     CacheWarning,
     ClassifierFileError,
     ContextMemoryError,
+    EndpointError,
     FastplrError,
     InputError,
     ModelError,
     ModelMemoryError,
     ModelMismatch,
     NotConverged,
+    QuantizationWarning,
     TruncationWarning,
     UnsupportedArchitecture,
     UnsupportedCPU,
@@ -39,21 +42,30 @@ if TYPE_CHECKING:
     from fastplr.embedder import Embedder
     from fastplr.explanation import Explanation, Span
     from fastplr.influence import TrainingRow
+    from fastplr.label_logits import LabelLogits
+    from fastplr.label_logits_classifier import LabelLogitsClassifier
     from fastplr.logistic_regression import LogisticRegression, PathResult
     from fastplr.model_info import ModelInfo, read_model_info
     from fastplr.overview import Effect, Overview
     from fastplr.prompt import Prompt
+    from fastplr.quantization import QuantizedModel, quantize
+    from fastplr.zero_shot import FewShotClassifier, ZeroShotClassifier
 
 __all__ = [
+    "AnswerWarning",
     "CacheWarning",
     "ClassifierFileError",
     "ContextMemoryError",
     "Counterfactual",
     "Effect",
     "Embedder",
+    "EndpointError",
     "Explanation",
     "FastplrError",
+    "FewShotClassifier",
     "InputError",
+    "LabelLogits",
+    "LabelLogitsClassifier",
     "LogisticRegression",
     "ModelError",
     "ModelInfo",
@@ -64,16 +76,20 @@ __all__ = [
     "PLRClassifier",
     "PathResult",
     "Prompt",
+    "QuantizationWarning",
+    "QuantizedModel",
     "Span",
     "TrainingRow",
     "TruncationWarning",
     "UnsupportedArchitecture",
     "UnsupportedCPU",
+    "ZeroShotClassifier",
     "__version__",
     "classifier_file_info",
     "fit",
     "load",
     "predict",
+    "quantize",
     "read_model_info",
 ]
 
@@ -85,10 +101,14 @@ _NAMES_IN = {
     "fastplr.embedder": ("Embedder",),
     "fastplr.explanation": ("Explanation", "Span"),
     "fastplr.influence": ("TrainingRow",),
+    "fastplr.label_logits": ("LabelLogits",),
+    "fastplr.label_logits_classifier": ("LabelLogitsClassifier",),
     "fastplr.logistic_regression": ("LogisticRegression", "PathResult"),
     "fastplr.model_info": ("ModelInfo", "read_model_info"),
     "fastplr.overview": ("Effect", "Overview"),
     "fastplr.prompt": ("Prompt",),
+    "fastplr.quantization": ("QuantizedModel", "quantize"),
+    "fastplr.zero_shot": ("FewShotClassifier", "ZeroShotClassifier"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names}
 

@@ -23,9 +23,18 @@ from fastplr.cli.info import info
 from fastplr.cli.models import models
 from fastplr.cli.options import debug_option, keeps_nothing, wants_traceback
 from fastplr.cli.predict import predict
+from fastplr.cli.quantize import quantize
 from fastplr.cli.report import report
+from fastplr.cli.study import study
 from fastplr.cli.wording import in_options
-from fastplr.errors import CacheWarning, FastplrError, NotConverged, TruncationWarning
+from fastplr.errors import (
+    AnswerWarning,
+    CacheWarning,
+    FastplrError,
+    NotConverged,
+    QuantizationWarning,
+    TruncationWarning,
+)
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -60,7 +69,7 @@ def cli() -> None:
     """
 
 
-for _command in (fit, predict, explain, report, embed, models, info, convert, cache, demo):
+for _command in (fit, predict, explain, report, embed, models, info, quantize, convert, study, cache, demo):
     cli.add_command(_command)
 
 
@@ -109,7 +118,7 @@ def _warnings_in_one_line() -> Iterator[None]:
         click.echo(f"fastplr: warning: {in_options(str(message))}", err=True)
 
     with warnings.catch_warnings():
-        for category in (CacheWarning, NotConverged, TruncationWarning):
+        for category in (AnswerWarning, CacheWarning, NotConverged, QuantizationWarning, TruncationWarning):
             warnings.simplefilter("always", category)
         warnings.showwarning = show
         yield

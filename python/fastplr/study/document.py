@@ -1,0 +1,243 @@
+"""A study as Markdown tables and as a page in one file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from fastplr.study.methods import METHODS
+from fastplr.study.scores import METRICS
+from fastplr.study.summary import Group, Mean, crossings, groups, mean_of, of_group, tasks_of
+from fastplr.study.tasks import WORDINGS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["as_html", "as_markdown", "learning_curves", "tables"]
+
+Row = Mapping[str, Any]
+Table = tuple[str, str, list[str], list[list[str]]]  # title, remark, head, rows
+
+#: What PLR-E has to pass.
+BASELINES = ("zero-shot", "zero-shot calibrated", "few-shot", "plr-l")
+#: Rows of each class of the tables that show one number of them.
+AT = 75
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222;background:#fff}"
+    "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
+    "th,td{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
+    "th:first-child,td:first-child{text-align:left}svg{max-width:100%;height:auto;background:#fff}small{color:#555}"
+    "@media (prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,td{border-color:#444}small{color:#aaa}}"
+)
+
+
+def _sizes(rows: Sequence[Row]) -> list[int]:
+    return sorted({row["n_per_class"] for row in rows if row["n_per_class"] and row["method"] != "few-shot"})
+
+
+def _at(rows: Sequence[Row], group: Group, n_per_class: int) -> list[Row]:
+    """The rows of a group at so many rows of each class; of methods that learn from none, or from examples, all."""
+    own = of_group(rows, group)
+    if group.method in ("zero-shot", "zero-shot calibrated", "few-shot"):
+        return own
+    return [row for row in own if row["n_per_class"] == n_per_class]
+
+
+def _common_tasks(rows: Sequence[Row], some: Sequence[Group]) -> set[str]:
+    """Tasks that every group has at every number of rows that another one has them at."""
+    return set.intersection(*(tasks_of(of_group(rows, group)) for group in some)) if some else set()
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """All tables: means, learning curves, crossings, one for each model and wording with its tasks."""
+    found: list[Table] = []
+    every = groups(rows)
+    settings = sorted({(one.model, one.wording) for one in every if one.model}, key=lambda pair: (pair[0], pair[1]))
+    baselines = [one for one in every if not one.model]
+    for model, wording in settings:
+        own = [one for one in every if (one.model, one.wording) == (model, wording)]
+        tasks = _common_tasks(rows, own)
+        if not tasks:
+            continue
+        where = f"{model}, wording '{wording}'"
+        found.append(_means(rows, own + baselines, tasks, where))
+        found.append(_curves(rows, own + baselines, tasks, where))
+        found += _crossing_tables(rows, own, tasks, where)
+        found += [_by_task(rows, own + baselines, tasks, where, bits) for bits in sorted({one.bits for one in own})]
+    return found
+
+
+def _cell(mean: Mean | None) -> str:
+    return "" if mean is None else str(mean)
+
+
+def _means(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: str) -> Table:
+    lines = []
+    n = _closest(_sizes(rows), AT)
+    for group in some:
+        own = _at(rows, group, n)
+        values = [_cell(mean_of(own, metric, tasks)) for metric in METRICS]
+        if any(values):
+            lines.append([group.name(some), *values])
+    remark = (
+        f"Means over {_counted(tasks)}; methods that learn, from {n} rows of each class. ± is the half width of a 95 % "
+        "interval over draws."
+    )
+    return f"Means: {where}", remark, ["method", *METRICS.values()], lines
+
+
+def _closest(sizes: Sequence[int], wanted: int) -> int:
+    return min(sizes, key=lambda n: abs(n - wanted)) if sizes else wanted
+
+
+def _counted(tasks: set[str]) -> str:
+    return f"{len(tasks)} tasks" if len(tasks) > 6 else ", ".join(sorted(tasks))
+
+
+def _curves(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: str) -> Table:
+    sizes = _sizes(rows)
+    lines = []
+    for group in some:
+        values = [_cell(mean_of(_at(rows, group, n), "balanced_accuracy", tasks)) for n in sizes]
+        if group.method in ("zero-shot", "zero-shot calibrated", "few-shot"):
+            values = values[:1] + [""] * (len(values) - 1)
+        if any(values):
+            lines.append([group.name(some), *values])
+    remark = (
+        f"Balanced accuracy, mean over {_counted(tasks)}. Zero-shot and few-shot learn from no rows: their one "
+        "value stands in the first column."
+    )
+    return f"Learning curves: {where}", remark, ["method", *(f"{n} rows a class" for n in sizes)], lines
+
+
+def _crossing_tables(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: str) -> list[Table]:
+    """For each task the rows of each class from which on PLR-E is not below each baseline."""
+    found = []
+    for group in some:
+        if group.method != "plr-e":
+            continue
+        others = [one for one in some if one.method in BASELINES and one.bits == group.bits]
+        lines = []
+        for task in [*sorted(tasks), None]:
+            wanted = tasks if task is None else {task}
+            lines.append([task or "mean of tasks", *(_crossing(rows, group, other, wanted) for other in others)])
+        remark = (
+            "The fewest rows of each class from which on PLR-E is not below, in balanced accuracy; - where it is never."
+        )
+        bits = f", {group.bits} bits" if group.bits != "source" else ""
+        found.append(
+            (f"Rows until PLR-E passes: {where}{bits}", remark, ["task", *(one.method for one in others)], lines)
+        )
+    return found
+
+
+def _crossing(rows: Sequence[Row], group: Group, other: Group, tasks: set[str]) -> str:
+    def curve(of: Group) -> dict[int, float]:
+        values = {n: mean_of(_at(rows, of, n), "balanced_accuracy", tasks) for n in _sizes(rows)}
+        return {n: mean.value for n, mean in values.items() if mean is not None}
+
+    mine, theirs = curve(group), curve(other)
+    differences = [(n, mine[n] - theirs[n]) for n in sorted(mine) if n in theirs]
+    found = crossings(differences, 0.0)
+    return "-" if found is None else str(found)
+
+
+def _by_task(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: str, bits: str) -> Table:
+    own = [one for one in some if one.bits in (bits, "")]
+    n = _closest(_sizes(rows), AT)
+    lines = [
+        [task, *(_cell(mean_of(_at(rows, group, n), "balanced_accuracy", {task})) for group in own)]
+        for task in sorted(tasks)
+    ]
+    name = f"{bits} bits" if bits != "source" else "as fetched"
+    remark = f"Balanced accuracy; methods that learn, from {n} rows of each class."
+    return f"By task: {where}, {name}", remark, ["task", *(one.method for one in own)], lines
+
+
+def as_markdown(rows: Sequence[Row], title: str, about: Sequence[str]) -> str:
+    """Headings and tables."""
+    parts = [f"# {title}", *about, _glossary_markdown(rows)]
+    for heading, remark, head, lines in tables(rows):
+        parts += [f"## {heading}", remark, _markdown_table(head, lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["--:"] * (len(head) - 1)]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [head, rule, *lines]
+    )
+
+
+def _glossary(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    used = {row["method"] for row in rows} | {row["wording"] for row in rows}
+    return [(name, what) for name, what in {**METHODS, **WORDINGS}.items() if name in used]
+
+
+def _glossary_markdown(rows: Sequence[Row]) -> str:
+    return "\n".join(f"- **{name}**: {what}." for name, what in _glossary(rows))
+
+
+def as_html(rows: Sequence[Row], title: str, about: Sequence[str]) -> str:
+    """A page in one file, without a network, scripts or anything to load."""
+    parts = [f"<p>{escape(line)}</p>" for line in about]
+    parts.append(
+        "<ul>" + "".join(f"<li><b>{escape(name)}</b>: {escape(what)}</li>" for name, what in _glossary(rows)) + "</ul>"
+    )
+    try:
+        drawing = learning_curves(rows)
+        if drawing is not None:
+            text = io.StringIO()
+            drawing.savefig(text, format="svg")
+            parts.append(text.getvalue()[text.getvalue().index("<svg") :])
+    except ImportError:
+        parts.append("<p><small>Pictures need matplotlib: pip install 'fastplr[plot]'.</small></p>")
+    for heading, remark, head, lines in tables(rows):
+        body = "".join(_html_row("td", line) for line in lines)
+        parts.append(f"<h2>{escape(heading)}</h2><p>{escape(remark)}</p><table>{_html_row('th', head)}{body}</table>")
+    policy = "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+    return (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'>{policy}<title>{escape(title)}</title>"
+        f"<style>{_STYLE}</style><h1>{escape(title)}</h1>{''.join(parts)}</html>\n"
+    )
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def learning_curves(rows: Sequence[Row]) -> Figure | None:
+    """Balanced accuracy over rows of each class, a panel for each model and wording. Raises ImportError."""
+    from matplotlib.figure import Figure
+
+    every = groups(rows)
+    settings = sorted({(one.model, one.wording) for one in every if one.model})
+    if not settings:
+        return None
+    figure = Figure(figsize=(6.4, 4.2 * len(settings)), layout="constrained")
+    for number, (model, wording) in enumerate(settings):
+        own = [one for one in every if (one.model, one.wording) == (model, wording)]
+        tasks = _common_tasks(rows, own)
+        axes = figure.add_subplot(len(settings), 1, number + 1)
+        for group in own + [one for one in every if not one.model]:
+            points = [(n, mean_of(_at(rows, group, n), "balanced_accuracy", tasks)) for n in _sizes(rows)]
+            known = [(n, mean) for n, mean in points if mean is not None]
+            if not known:
+                continue
+            x, y = [n for n, _ in known], [mean.value for _, mean in known]
+            flat = group.method in ("zero-shot", "zero-shot calibrated", "few-shot")
+            axes.errorbar(
+                x, y, yerr=None if flat else [mean.half_width for _, mean in known], label=group.name(own),
+                linestyle="--" if flat else "-", marker="" if flat else "o", markersize=3, capsize=2,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xticks(_sizes(rows), [str(n) for n in _sizes(rows)])
+        axes.minorticks_off()
+        axes.set_xlabel("labelled rows of each class")
+        axes.set_ylabel("balanced accuracy")
+        axes.set_title(f"{model}, wording '{wording}': mean of {_counted(tasks)}", fontsize=9)
+        axes.legend(fontsize=7)
+    return figure
