@@ -11,7 +11,6 @@ to be interleaved, each in its own process: so the measuring is done once, for a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,26 +20,13 @@ from harness.document import render
 from harness.measure import Comparison
 from harness.plan import ROWS, Row
 from harness.profile import add_profile
+from harness.replay import ReplayedClock, rounds_of
 from harness.results import Results
 from harness.roofline import measure_peak
+from harness.token_time import kept_section, put_section
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 RESULTS = Path(__file__).parent / "results"
-
-
-class ReplayedClock:
-    """A clock that stands still but for the times it is told of."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-
-    def now(self) -> float:
-        """Seconds."""
-        return self._now
-
-    def pass_by(self, seconds: float) -> None:
-        """Let so much time be gone."""
-        self._now += seconds
 
 
 clock = ReplayedClock()
@@ -74,15 +60,12 @@ def results(request: pytest.FixtureRequest, n_threads: int) -> Results:
     name = "rivals" if whole else "quick" if quick else "part"
     measured.save(RESULTS / f"{name}.json")
     document = DOCUMENT if whole else RESULTS / f"{name}.md"
+    kept = kept_section(document)  # of bench_token_time.py
     document.write_text(render(measured), "utf-8")
+    if kept:
+        put_section(document, kept)
     say(f"written: {document}\n")
     return measured
-
-
-def rounds_of(seconds: list[float]) -> Iterator[tuple[tuple[float], dict[str, object]]]:
-    """Arguments for each round."""
-    for value in seconds:
-        yield (value,), {}
 
 
 @pytest.mark.benchmark(timer=clock.now)
