@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from fastplr.classifier import PLRClassifier, classifier_file_info, fit, load, predict
     from fastplr.counterfactual import Counterfactual
     from fastplr.embedder import Embedder
+    from fastplr.endpoint import EndpointClassifier
     from fastplr.explanation import Explanation, Span
     from fastplr.influence import TrainingRow
     from fastplr.label_logits import LabelLogits
@@ -59,6 +60,7 @@ __all__ = [
     "Counterfactual",
     "Effect",
     "Embedder",
+    "EndpointClassifier",
     "EndpointError",
     "Explanation",
     "FastplrError",
@@ -99,6 +101,7 @@ _NAMES_IN = {
     "fastplr.classifier": ("PLRClassifier", "classifier_file_info", "fit", "load", "predict"),
     "fastplr.counterfactual": ("Counterfactual",),
     "fastplr.embedder": ("Embedder",),
+    "fastplr.endpoint": ("EndpointClassifier",),
     "fastplr.explanation": ("Explanation", "Span"),
     "fastplr.influence": ("TrainingRow",),
     "fastplr.label_logits": ("LabelLogits",),

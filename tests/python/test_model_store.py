@@ -78,6 +78,7 @@ def test_catalogue_has_the_models_of_the_design() -> None:
         "minilm-l6-v2": (91_346_229, "fff0248cc71930a7", False),
         "gemma3-270m": (253_113_024, "a5fd3b62230aa5ec", True),
         "qwen2.5-coder-0.5b": (491_400_064, "1d9614638d18024d", False),
+        "qwen2.5-coder-1.5b": (1_117_320_768, "cc324af070c2ecbf", False),
     }
     assert model_store.models()[0].name == model_store.DEFAULT_MODEL
 

@@ -191,7 +191,7 @@ def as_html(rows: Sequence[Row], title: str, about: Sequence[str]) -> str:
         drawing = learning_curves(rows)
         if drawing is not None:
             text = io.StringIO()
-            drawing.savefig(text, format="svg")
+            drawing.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
             parts.append(text.getvalue()[text.getvalue().index("<svg") :])
     except ImportError:
         parts.append("<p><small>Pictures need matplotlib: pip install 'fastplr[plot]'.</small></p>")
@@ -239,5 +239,6 @@ def learning_curves(rows: Sequence[Row]) -> Figure | None:
         axes.set_xlabel("labelled rows of each class")
         axes.set_ylabel("balanced accuracy")
         axes.set_title(f"{model}, wording '{wording}': mean of {_counted(tasks)}", fontsize=9)
-        axes.legend(fontsize=7)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7)
     return figure

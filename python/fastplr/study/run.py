@@ -48,6 +48,7 @@ def run(
     n_threads = default_threads() if options.n_threads is None else options.n_threads
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)
+        warnings.filterwarnings("ignore", message=r"cv=\d+ folds", category=UserWarning)  # few rows are meant
         for number, unit in enumerate(units):
             if on_unit is not None:
                 on_unit(number, unit)

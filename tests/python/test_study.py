@@ -1,0 +1,415 @@
+"""fastplr study on tiny models and made-up tasks: what is measured, kept, summed up and shown."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
+
+import fastplr
+from cli_tools import Run
+from fastplr import InputError, Prompt, ZeroShotClassifier
+from fastplr.cli import main
+from fastplr.demo import load_demo
+from fastplr.study import Cell, Results, StudyOptions, as_html, as_markdown, read_csv_task, read_tasks, units
+from fastplr.study import run as run_units
+from fastplr.study.methods import METHODS
+from fastplr.study.plan import ModelVariant
+from fastplr.study.scores import calibration_error, scores_of
+from fastplr.study.summary import crossings, groups, mean_of, of_group
+from fastplr.study.tasks import WORDINGS, prompt_of
+from tiny_models import TinyModel
+
+OPTIONS = ("--rows", "3", "5", "--seeds", "2", "--test-rows", "12", "--few-shot-rows", "6", "--k", "2")
+
+
+def described(name: str, labels: list[str]) -> dict[str, Any]:
+    letters = dict(zip(labels, "abcdef", strict=False))
+    options = ", ".join(f"({letter}) {label}" for label, letter in letters.items())
+    return {
+        "name": name, "title": f"The task {name}", "suite": "made up", "labels": labels, "prefix": "A message: ",
+        "suffix": f" Is it {options}? Answer:", "option_letters": letters,
+        "label_words": {label: label.split()[0] for label in labels},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _variants_are_kept_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("FASTPLR_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tasks of the demonstration's messages: all its labels, and the first label against the others."""
+    texts, given = load_demo()
+    root = tmp_path_factory.mktemp("tasks")
+    names = sorted(set(given))
+    tasks = {"three": (names, given), "two": ([names[0], "other"], [n if n == names[0] else "other" for n in given])}
+    for name, (_, labels) in tasks.items():
+        (root / name).mkdir()
+        for part, rows in (("train", range(0, len(texts), 2)), ("test", range(1, len(texts), 2))):
+            with (root / name / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(["text", "label"])
+                writer.writerows((texts[row], labels[row]) for row in rows)
+    entries = [described(name, labels) for name, (labels, _) in tasks.items()]
+    (root / "tasks.json").write_text(json.dumps({"tasks": entries}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path, tiny_llama: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished study of both tasks in two widths and two wordings."""
+    out = tmp_path_factory.mktemp("study")
+    arguments = [
+        "study",
+        "--tasks",
+        folder,
+        "--model",
+        tiny_llama.path,
+        "--bits",
+        "4",
+        "8",
+        "--wording",
+        "paper",
+        "words",
+    ]
+    assert main([str(word) for word in [*arguments, *OPTIONS, "-o", out, "--json", out / "all.json", "-q"]]) == 0
+    return out
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return json.loads((out / "all.json").read_text("utf-8"))
+
+
+def test_every_cell_is_measured_once(measured: Path) -> None:
+    rows = rows_of(measured)
+    found = Counter((row["task"], row["bits"], row["wording"], row["method"]) for row in rows)
+    for task in ("two", "three"):
+        assert found.pop((task, "", "", "tf-idf")) == 4
+        for bits in ("4", "8"):
+            for wording in ("paper", "words"):
+                for method in ("plr-e", "plr-e final", "plr-l"):
+                    assert found.pop((task, bits, wording, method)) == 4  # two numbers of rows, two draws
+                for method in ("zero-shot", "zero-shot calibrated", "few-shot"):
+                    assert found.pop((task, bits, wording, method)) == 1
+    assert not found
+    assert {row["n_test"] for row in rows if row["method"] == "few-shot"} == {6}
+    assert {row["n_test"] for row in rows if row["method"] != "few-shot"} == {12}
+    for row in rows:
+        assert 0 <= row["balanced_accuracy"] <= 1
+        assert row["log_loss"] >= 0
+
+
+def test_zero_shot_is_what_the_classifier_says(measured: Path, folder: Path, tiny_llama: TinyModel) -> None:
+    task = next(task for task in read_tasks(folder) if task.name == "three")
+    tested = task.tested(12)
+    row = next(
+        row for row in rows_of(measured)
+        if (row["task"], row["bits"], row["wording"], row["method"]) == ("three", "8", "words", "zero-shot")
+    )  # fmt: skip
+    variant = fastplr.model_store.variant_of(fastplr.model_store.resolve(tiny_llama.path), "Q8_0")
+    classifier = ZeroShotClassifier(variant.path, prompt=prompt_of(task, "words"))
+    predicted = classifier.predict([text for text, _ in tested])
+    assert row["balanced_accuracy"] == pytest.approx(balanced_accuracy_score([label for _, label in tested], predicted))
+
+
+def test_plr_e_is_what_the_classifier_says(measured: Path, folder: Path, tiny_llama: TinyModel) -> None:
+    task = next(task for task in read_tasks(folder) if task.name == "three")
+    tested, drawn = task.tested(12), task.draw(5, 1)
+    row = next(
+        row for row in rows_of(measured)
+        if (row["task"], row["bits"], row["wording"], row["method"], row["n_per_class"], row["seed"])
+        == ("three", "8", "paper", "plr-e", 5, 1)
+    )  # fmt: skip
+    variant = fastplr.model_store.variant_of(fastplr.model_store.resolve(tiny_llama.path), "Q8_0")
+    train = [task.train[number] for number in drawn]
+    with pytest.warns(UserWarning, match="folds"):
+        classifier = fastplr.fit(
+            [text for text, _ in train], [label for _, label in train], model=variant.path, random_state=1,
+            prompt=prompt_of(task, "paper"),
+        )  # fmt: skip
+    assert (row["layer"], row["pooling"]) == (classifier.layer_, classifier.pooling_)
+    p = classifier.predict_proba([text for text, _ in tested])
+    labels = [label for _, label in tested]
+    assert row["log_loss"] == pytest.approx(log_loss(labels, p, labels=classifier.classes_), abs=1e-4)
+
+
+def test_a_stopped_study_goes_on(folder: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:
+    arguments = ["study", "--tasks", folder, "--model", tiny_llama.path, "--bits", "8", *OPTIONS, "-q"]
+    settings = ["--methods", "zero-shot", "plr-l", "-o", tmp_path / "out", "--json", tmp_path / "out.json"]
+    words = [str(word) for word in [*arguments, *settings]]
+    assert main([*words, "--only", "two"]) == 0
+    first = json.loads((tmp_path / "out.json").read_text())
+    assert {row["task"] for row in first} == {"two"}
+    assert main(words) == 0
+    both = json.loads((tmp_path / "out.json").read_text())
+    assert {row["task"] for row in both} == {"two", "three"}
+    again = [row for row in both if row["task"] == "two"]
+    assert again == first  # seconds too: nothing was measured anew
+
+
+def test_an_interrupt_keeps_the_units_before_it(folder: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:
+    info = fastplr.read_model_info(tiny_llama.path)
+    variants = [ModelVariant("tiny", "source", tiny_llama.path, info, 32.0)]
+    options = StudyOptions(
+        ("tiny",), ("source",), n_per_class=(3,), n_seeds=1, n_test=8, methods=("zero-shot", "plr-l")
+    )
+    results = Results(tmp_path / "results.sqlite")
+    left = units(read_tasks(folder), [("tiny", "source")], options, results)
+    assert len(left) == 2
+
+    def stop(number: int, unit: object) -> None:
+        if number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_units(left, variants, options, results, progress=False, on_unit=stop)
+    results.close()
+    kept = Results(tmp_path / "results.sqlite")
+    assert {row["task"] for row in kept.rows()} == {left[0].task.name}
+    assert [unit.task.name for unit in units(read_tasks(folder), [("tiny", "source")], options, kept)] == [
+        left[1].task.name
+    ]
+    kept.close()
+
+
+def test_report_and_markdown(measured: Path) -> None:
+    page = (measured / "report.html").read_text("utf-8")
+    assert "<script" not in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")
+    assert "<svg" in page
+    assert "Content-Security-Policy" in page
+    text = (measured / "report.md").read_text("utf-8")
+    for heading in ("Means:", "Learning curves:", "Rows until PLR-E passes:", "By task:"):
+        assert f"## {heading}" in text
+        assert heading in page
+    rows = rows_of(measured)
+    own = [row for row in rows if (row["bits"], row["wording"], row["method"]) == ("4", "paper", "zero-shot")]
+    mean = np.mean([row["balanced_accuracy"] for row in own])
+    assert f"| zero-shot, 4 bits | {mean:.3f} |" in text
+
+
+def test_labels_are_escaped_in_the_page() -> None:
+    names = {"task": "<b>", "model": "<script>", "bits": "4", "wording": "paper", "method": "zero-shot"}
+    cell = {**names, "n_per_class": 0, "seed": 0, "n_test": 1}
+    scores = dict.fromkeys(("balanced_accuracy", "macro_f1", "accuracy", "log_loss", "calibration_error"), 0.5)
+    page = as_html([{**cell, **scores}], "a < b", ["1 < 2"])
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "| <b> |" in as_markdown([{**cell, **scores}], "title", [])
+
+
+def test_plan_computes_nothing(
+    folder: Path, tiny_llama: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "study",
+        "--tasks",
+        folder,
+        "--model",
+        tiny_llama.path,
+        "--bits",
+        "8",
+        *OPTIONS,
+        "-o",
+        tmp_path,
+        "--plan",
+    ]
+    assert main([str(word) for word in arguments]) == 0
+    said = capsys.readouterr().err
+    assert "8 bits: 2 passes, " in said
+    assert "hours" in said
+    assert not (tmp_path / "report.html").exists()
+    kept = Results(tmp_path / "results.sqlite")
+    assert kept.rows() == []
+    kept.close()
+
+
+def test_two_bits_that_do_not_fit_are_named_for_what_they_are(
+    folder: Path, tiny_llama: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["study", "--tasks", folder, "--only", "two", "--model", tiny_llama.path, "--bits", "2", "--methods",
+                 "zero-shot", "--test-rows", "6", "-o", tmp_path]  # fmt: skip
+    assert main([str(word) for word in arguments]) == 0
+    assert "rows of the model do not fit it" in capsys.readouterr().err
+    text = (tmp_path / "report.md").read_text("utf-8")
+    assert "2 bits: " in text
+    assert "Q4_0" in text
+
+
+def test_a_plain_table(run: Run, tiny_llama: TinyModel, tmp_path: Path) -> None:
+    texts, labels = load_demo()
+    path = tmp_path / "rows.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("message", "kind"), *zip(texts, labels, strict=True)])
+    settings = ("--text", "message", "--label", "kind", "--model", tiny_llama.path, "--bits", "8", *OPTIONS, "-q")
+    assert "--instruction" in run("study", "--tasks", path, *settings, code=2)
+    question = "What is the customer doing?"
+    run("study", "--tasks", path, "--instruction", question, "--methods", "plr-l", *settings, "-o", tmp_path / "out")
+    assert "rows" in (tmp_path / "out" / "report.md").read_text("utf-8")
+    task = read_csv_task(path, "message", "kind", question)
+    assert len(task.train) + len(task.test) == len(texts)
+    assert not set(task.train) & set(task.test)
+    assert Counter(label for _, label in task.train).keys() == set(labels)
+    prompt = prompt_of(task, "paper")
+    assert question in prompt.suffix
+    assert list(prompt.answers) == sorted(set(labels))
+
+
+def test_quick_is_little(folder: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:
+    arguments = ["study", "--tasks", folder, "--model", tiny_llama.path, "--quick", "-o", tmp_path, "-q", "--json"]
+    assert main([str(word) for word in [*arguments, tmp_path / "all.json", "--rows", "5", "--k", "2"]]) == 0
+    rows = json.loads((tmp_path / "all.json").read_text())
+    assert {row["seed"] for row in rows} == {0, 1}
+    assert {row["n_per_class"] for row in rows if row["method"] == "plr-e"} == {5}
+
+
+def test_draws_are_nested_and_differ_by_seed(folder: Path) -> None:
+    (task,) = read_tasks(folder, ["three"])
+    small, large, other = task.draw(3, 0), task.draw(6, 0), task.draw(6, 1)
+    assert set(small) < set(large)
+    assert large != other
+    assert Counter(task.train[row][1] for row in large) == dict.fromkeys(task.labels, 6)
+    assert task.draw(10_000, 0) is None
+    assert task.tested(5) == task.tested(5)
+    assert len(task.tested(5)) == 5
+    assert task.tested(10_000) == list(task.test)
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
+def test_wordings_ask_for_the_same_labels(folder: Path, wording: str) -> None:
+    (task,) = read_tasks(folder, ["three"])
+    prompt = prompt_of(task, wording)
+    assert list(prompt.answers) == list(task.labels)
+    assert (prompt.suffix + prompt.cue).rstrip().endswith("Answer:")
+    assert "(a)" in prompt.render("x")
+
+
+def test_bad_tasks(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tasks.json cannot be read"):
+        read_tasks(tmp_path)
+    (tmp_path / "tasks.json").write_text("[]")
+    with pytest.raises(InputError, match="describes no tasks"):
+        read_tasks(tmp_path)
+    entry = described("two", ["a", "b"])
+    (tmp_path / "tasks.json").write_text(json.dumps({"tasks": [entry]}))
+    with pytest.raises(InputError, match=r"train\.csv"):
+        read_tasks(tmp_path)
+    (tmp_path / "two").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / "two" / f"{part}.csv").write_text("text,label\nsome,a\nmore,c\n")
+    with pytest.raises(InputError, match=r"row 2 of .*train\.csv has the label 'c', .* expected one of 'a', 'b'"):
+        read_tasks(tmp_path)
+    del entry["option_letters"]
+    (tmp_path / "tasks.json").write_text(json.dumps({"tasks": [entry]}))
+    with pytest.raises(InputError, match=r"the task 'two' in .* has no 'option_letters'"):
+        read_tasks(tmp_path)
+    with pytest.raises(InputError, match="no task 'four' in"):
+        read_tasks(folder, ["four"])
+    one = tmp_path / "one.csv"
+    one.write_text("text,label\nsome,a\nmore,b\nthird,b\n")
+    with pytest.raises(InputError, match="one row of the label 'a'"):
+        read_csv_task(one, "text", "label", "Which?")
+    one.write_text("text,label\nsome,a\nmore,a\n")
+    with pytest.raises(InputError, match="has 1 labels: expected 2 to 26"):
+        read_csv_task(one, "text", "label", "Which?")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bits": ("3",)}, "bits is '3': expected one of 2, 4, 8"),
+        ({"wordings": ("mine",)}, "wording is 'mine'"),
+        ({"methods": ("magic",)}, "method is 'magic'"),
+        ({"n_per_class": (0,)}, "rows is 0"),
+        ({"n_seeds": 0}, "seeds is 0"),
+        ({"n_test": 0}, "test rows is 0"),
+    ],
+)
+def test_bad_options(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        StudyOptions(("smollm2-135m",), **settings)
+
+
+def test_results_of_another_file(tmp_path: Path) -> None:
+    path = tmp_path / "other.sqlite"
+    path.write_text("this is no database, and it is long enough to look like none")
+    with pytest.raises(InputError, match="cannot be used for the results of a study"):
+        Results(path)
+    assert path.read_text().startswith("this is no database")
+    path = tmp_path / "mine.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE mine (a)")
+    database.close()
+    with pytest.raises(InputError, match="no file of a study"):
+        Results(path)
+
+
+def test_results_are_kept_all_or_none(tmp_path: Path) -> None:
+    results = Results(tmp_path / "r.sqlite")
+    cells = [Cell("t", "m", "4", "paper", "plr-e", n, 0, 10) for n in (5, 10)]
+    results.put([(cells[0], {"accuracy": 0.5})])
+    with pytest.raises(TypeError):
+        results.put([(cells[1], {"accuracy": 0.5}), (cells[0], {"accuracy": object()})])
+    results.close()
+    results = Results(tmp_path / "r.sqlite")
+    assert cells[0] in results
+    assert cells[1] not in results
+    assert results.rows()[0]["accuracy"] == 0.5
+    results.close()
+
+
+def test_scores_are_scikit_learn_s() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(200, 3))
+    codes = rng.integers(0, 3, 200)
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    found = scores_of(log_p, codes)
+    predicted = log_p.argmax(axis=1)
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(codes, predicted))
+    assert found["macro_f1"] == pytest.approx(f1_score(codes, predicted, average="macro"))
+    assert found["log_loss"] == pytest.approx(log_loss(codes, np.exp(log_p)))
+
+
+def test_calibration_error_of_what_is_known() -> None:
+    rng = np.random.default_rng(0)
+    p = np.concatenate([np.full((2000, 1), 0.7), np.full((2000, 1), 0.3)], axis=1)
+    right = (rng.random(2000) < 0.7).astype(int)
+    assert calibration_error(p, 1 - right) < 0.08
+    assert calibration_error(p, np.ones(2000, dtype=int)) == pytest.approx(0.7)
+    assert calibration_error(p, np.zeros(2000, dtype=int)) == pytest.approx(0.3)
+
+
+def test_means_and_crossings() -> None:
+    rows = [
+        {"task": task, "model": "m", "bits": "4", "wording": "paper", "method": "plr-e", "n_per_class": 5, "seed": seed,
+         "n_test": 10, "accuracy": value}
+        for task, values in (("a", (0.5, 0.7)), ("b", (0.7, 0.7))) for seed, value in enumerate(values)
+    ]  # fmt: skip
+    mean = mean_of(rows, "accuracy")
+    assert mean.value == pytest.approx(0.65)
+    # Means of the draws are 0.6 and 0.7; Student's t for one degree of freedom is 12.706.
+    assert mean.half_width == pytest.approx(12.7062 * np.std([0.6, 0.7], ddof=1) / np.sqrt(2), rel=1e-4)
+    assert mean_of(rows, "accuracy", {"a", "c"}) is None
+    assert mean_of(rows, "accuracy", {"b"}).half_width == 0
+    (group,) = groups(rows)
+    assert of_group(rows, group) == rows
+    assert crossings([(5, -0.1), (10, 0.1), (20, -0.1), (50, 0.0), (75, 0.2)], 0.0) == 50
+    assert crossings([(5, 0.1), (10, 0.1)], 0.0) == 5
+    assert crossings([(5, 0.1), (10, -0.1)], 0.0) is None
+
+
+def test_methods_are_named_alike() -> None:
+    assert set(StudyOptions(("m",)).methods) == set(METHODS)
+    assert Prompt.from_task(described("x", ["a", "b"])).answers == {"a": "a", "b": "b"}
