@@ -44,13 +44,13 @@ def refused(folder: BertFolder, says: str | None, error: type[BaseException] = M
     assert {path.name for path in folder.path.parent.iterdir()} == {"bert"}
 
 
-# --- what is no BERT encoder
+# --- what is no BERT encoder, nor a decoder that is converted
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, "LlamaForCausalLM.*'llama'.*BertModel"),
+        ({"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3"}, "Gemma3ForCausalLM.*'gemma3'.*BertModel"),
         ({"architectures": ["RobertaModel"], "model_type": "roberta"}, "RobertaModel"),
         ({"architectures": ["JinaBertModel"]}, "JinaBertModel"),
         ({"architectures": None, "model_type": "distilbert"}, "'distilbert'"),
@@ -251,6 +251,7 @@ def settings(**changes: Any) -> Change:
         (tokenizer_json(["post_processor", "single", 0], {"SpecialToken": {"id": "<s>"}}), "has no token '<s>'"),
         (tokenizer_json(["added_tokens", 0, "special"], False), r"added token '\[PAD\]', which is looked for in texts"),
         (tokenizer_json(["added_tokens", 0], "[PAD]"), r"added token '\[PAD\]'; expected an object"),
+        (tokenizer_json(["added_tokens"], True), "added_tokens True; expected a list"),
         (renamed("[MASK]", "mask"), "special token 'mask'; expected one like"),
         (renamed("[MASK]", "[\\ud800]"), r"special token '\[.*ud800\]'; expected one like"),
         (settings(do_lower_case=False), "do_lower_case = False, .* says True"),

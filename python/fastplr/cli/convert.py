@@ -33,8 +33,9 @@ def convert(
 ) -> None:
     """Convert a Hugging Face model to GGUF.
 
-    FOLDER has config.json, model.safetensors and tokenizer.json or vocab.txt of a BERT encoder (MiniLM, BGE, E5, GTE
-    and others of the class BertModel). Needs the package gguf: pip install 'fastplr[convert]'.
+    FOLDER has config.json, model.safetensors and tokenizer.json of a BERT encoder (MiniLM, BGE, E5, GTE and others of
+    the class BertModel; vocab.txt will do) or of a Llama, Mistral, Qwen2 or Qwen3 with a byte-level BPE vocabulary.
+    Needs the package gguf: pip install 'fastplr[convert]'.
     """
     from fastplr.convert import convert_folder
     from fastplr.model_info import read_model_info

@@ -13,7 +13,10 @@ from fastplr.convert.weights import Weights
 from fastplr.convert.wordpiece import WordPieceVocabulary, read_wordpiece
 from fastplr.errors import ModelError
 
-__all__ = ["bert_metadata", "bert_tensors", "left_out"]
+__all__ = ["BERT_CONVERSION", "bert_metadata", "bert_tensors"]
+
+#: What turned the folder into metadata and tensors. A number is added when the same folder would give others.
+BERT_CONVERSION = "bert 1"
 
 #: Modules of transformers' BertModel and llama.cpp's names for them.
 EMBEDDINGS = {
@@ -101,32 +104,16 @@ def bert_tensors(metadata: Metadata, weights: Weights) -> list[Tensor]:
     for module, name, shape in _expected(metadata):
         source = prefix + module
         old = next((source.removesuffix(new) + old for new, old in OLD_NAMES.items() if source.endswith(new)), source)
-        source = source if source in names else old
-        if source not in names:
-            raise ModelError(f"no tensor {prefix + module!r} in {_where(weights)}; expected one of shape {list(shape)}")
-        stored = weights.stored(source)
-        if stored.shape != shape:
-            raise ModelError(
-                f"tensor {source!r} in {_where(weights)} has the shape {list(stored.shape)}; "
-                f"expected {list(shape)}, by the config.json"
-            )
+        source = old if source not in names and old in names else source
+        weights.require(source, shape)
         tensors.append(Tensor(name, shape, source))
     for name in sorted(names - {tensor.source for tensor in tensors}):
         if name.startswith(prefix) and not NOT_OF_THE_ENCODER.fullmatch(name.removeprefix(prefix)):
             raise ModelError(
-                f"tensor {name!r} in {_where(weights)} is of no part that the config.json describes "
+                f"tensor {name!r} in {weights.where()} is of no part that the config.json describes "
                 f"({metadata['bert.block_count']} blocks)"
             )
     return tensors
-
-
-def left_out(tensors: list[Tensor], weights: Weights) -> list[str]:
-    """Names of the tensors in the folder that are no part of the encoder: heads, and the pooler of the first token."""
-    return sorted(set(weights.names()) - {tensor.source for tensor in tensors})
-
-
-def _where(weights: Weights) -> str:
-    return ", ".join(repr(str(path)) for path in weights.files[:3]) + (", ..." if len(weights.files) > 3 else "")
 
 
 def _expected(metadata: Metadata) -> Iterator[tuple[str, str, tuple[int, ...]]]:

@@ -15,9 +15,13 @@ from typing import Literal
 
 import numpy as np
 
-from fastplr.convert.bert import bert_metadata, bert_tensors, left_out
-from fastplr.convert.folder_files import has_file, read_text
-from fastplr.convert.gguf_file import Metadata, require_gguf_package, write_gguf
+from fastplr.convert.architectures import model_family
+from fastplr.convert.bert import BERT_CONVERSION, bert_metadata, bert_tensors
+from fastplr.convert.byte_level_bpe import read_byte_level_bpe
+from fastplr.convert.decoder import DECODER_CONVERSION, decoder_metadata, decoder_tensors
+from fastplr.convert.decoder_config import read_decoder_config
+from fastplr.convert.folder_files import has_file, read_json_object, read_text
+from fastplr.convert.gguf_file import Metadata, Tensor, require_gguf_package, write_gguf
 from fastplr.convert.weights import Weights
 from fastplr.errors import InputError, ModelError
 from fastplr.store.identity import file_sha256
@@ -31,9 +35,6 @@ TensorType = Literal["f32", "f16"]
 #: Largest absolute value that the type holds.
 LARGEST = {"f32": float(np.finfo(np.float32).max), "f16": float(np.finfo(np.float16).max)}
 
-#: What turned the folder into metadata and tensors. A number is added when the same folder would give others.
-CONVERSION = "bert 1"
-
 
 @dataclass(frozen=True)
 class ConvertedModel:
@@ -44,7 +45,7 @@ class ConvertedModel:
         architecture: llama.cpp's name of its architecture.
         source_sha256: The identity of what it was made from: sha256 over the sha256 of the weights' files, the
             hyper-parameters, the vocabulary, and the number of the conversion. The same in whatever type it is written.
-        left_out: Names of the tensors of the folder that are no part of the encoder, such as a classification head.
+        left_out: Names of the tensors of the folder that are no part of the file, such as a classification head.
     """
 
     path: Path
@@ -62,11 +63,12 @@ def convert_folder(
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> ConvertedModel:
-    """Write the BERT encoder in a Hugging Face model folder as a GGUF file.
+    """Write the BERT encoder, or the Llama- or Qwen-style decoder, in a Hugging Face model folder as a GGUF file.
 
     Args:
-        folder: A folder with config.json, model.safetensors (or the shards of its index), tokenizer.json or vocab.txt,
-            and where there are such, tokenizer_config.json and sentence-transformers' 1_Pooling/config.json.
+        folder: A folder with config.json, model.safetensors (or the shards of its index), tokenizer.json (or for BERT
+            vocab.txt), and where there are such, tokenizer_config.json and sentence-transformers'
+            1_Pooling/config.json.
         output: The file to write. It is complete or not there.
         tensor_type: ``"f32"`` keeps every value of F32, F16 and BF16 weights; ``"f16"`` has matrices of half the size.
         name: What the file calls the model. Default: the name of the folder.
@@ -74,7 +76,8 @@ def convert_folder(
         progress: Whether to show what happens on standard error. Default: only on a terminal.
 
     Raises:
-        UnsupportedArchitecture: The folder holds something else than a BERT encoder that llama.cpp can compute.
+        UnsupportedArchitecture: The folder holds something else than a model of these kinds that llama.cpp can
+            compute.
         ModelError: The package ``gguf`` is missing, or a file of the folder is missing, damaged, or contradicts
             another.
         InputError: An argument makes no sense, or `output` exists (without `overwrite`) or cannot be written.
@@ -127,19 +130,18 @@ def write_converted(
     require_gguf_package()
     if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises where it may not look)
         raise ModelError(f"{str(folder)!r} is not a folder; expected one with a Hugging Face model (config.json, ...)")
-    metadata = bert_metadata(folder)
-    weights = Weights(folder)
-    tensors = bert_tensors(metadata, weights)
-    source_sha256 = _identity(metadata, weights)
+    source = _read_folder(folder)
+    weights, tensors = source.weights, source.tensors
+    source_sha256 = _identity(source)
     general: Metadata = {"general.name": name if name is not None else folder.resolve().name}
     licence = _licence(folder)
     if licence is not None:
         general["general.license"] = licence
-    recorded: Metadata = {"fastplr.source_sha256": source_sha256, "fastplr.conversion": CONVERSION}
+    recorded: Metadata = {"fastplr.source_sha256": source_sha256, "fastplr.conversion": source.conversion}
     write_gguf(
         path,
-        "bert",
-        general | metadata | recorded,
+        source.architecture,
+        general | source.metadata | source.remarks | recorded,
         tensors,
         weights,
         largest=LARGEST[tensor_type],
@@ -148,16 +150,56 @@ def write_converted(
     from fastplr import _core
 
     _core.read_model_info(str(path))  # what is written passes the checks that stand before every load
-    return ConvertedModel(path, "bert", source_sha256, tuple(left_out(tensors, weights)))
+    left_out = sorted(set(weights.names()) - {tensor.source for tensor in tensors})
+    return ConvertedModel(path, source.architecture, source_sha256, tuple(left_out))
 
 
-def _identity(metadata: Metadata, weights: Weights) -> str:
+@dataclass(frozen=True)
+class _Source:
+    """A folder under llama.cpp's names.
+
+    Attributes:
+        architecture: llama.cpp's name of its architecture.
+        conversion: The name and number of what made this of the folder.
+        metadata: All metadata that the model's features follow from.
+        remarks: Other metadata, which has no part in the identity.
+        tensors: What is written, and from where.
+        weights: The folder's tensors.
+    """
+
+    architecture: str
+    conversion: str
+    metadata: Metadata
+    remarks: Metadata
+    tensors: list[Tensor]
+    weights: Weights
+
+
+def _read_folder(folder: Path) -> _Source:
+    if model_family(read_json_object(folder / "config.json"), folder) == "bert":
+        metadata = bert_metadata(folder)
+        weights = Weights(folder)
+        return _Source("bert", BERT_CONVERSION, metadata, {}, bert_tensors(metadata, weights), weights)
+    config = read_decoder_config(folder)
+    weights = Weights(folder)
+    tensors = decoder_tensors(config, weights)
+    vocabulary = read_byte_level_bpe(folder, config.n_vocab)
+    metadata = decoder_metadata(config, vocabulary)
+    template = vocabulary.chat_template
+    remarks: Metadata = {} if template is None else {"tokenizer.chat_template": template}
+    return _Source(config.architecture, DECODER_CONVERSION, metadata, remarks, tensors, weights)
+
+
+def _identity(source: _Source) -> str:
     """See :attr:`ConvertedModel.source_sha256`. Weights alone do not say what a model computes from a text."""
     try:
-        digests = [file_sha256(path) for path in weights.files]
+        digests = [file_sha256(path) for path in source.weights.files]
     except OSError as error:
         raise ModelError(f"cannot read {error.filename!r}: {error.strerror or error}") from error
-    described = {"conversion": CONVERSION, "metadata": metadata, "weights": digests}
+    described = {"conversion": source.conversion, "metadata": source.metadata, "weights": digests}
+    computed = {tensor.name: tensor.values for tensor in source.tensors if tensor.source is None}
+    if computed:
+        described["computed"] = computed
     return hashlib.sha256(json.dumps(described, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from fastplr.convert.weights import Weights
 from fastplr.errors import ModelError
@@ -32,12 +33,17 @@ class Tensor:
     Attributes:
         name: Its name in the GGUF file.
         shape: Its shape, the slowest dimension first.
-        source: Its name in the model folder.
+        source: Its name in the model folder; None for one that stands nowhere there.
+        values: The values of one without a source.
+        n_rows_of_head: Not 0: the rows are those of attention heads, so many each, and the two halves of every head
+            are interleaved, as llama.cpp rotates pairs of neighbours where transformers rotates halves.
     """
 
     name: str
     shape: tuple[int, ...]
-    source: str
+    source: str | None
+    values: tuple[float, ...] = ()
+    n_rows_of_head: int = 0
 
     @property
     def n_bytes(self) -> int:
@@ -121,12 +127,25 @@ def _write_tensors(
     writer.write_padding(file, file.tell())
     with byte_bar(sum(tensor.n_bytes for tensor in tensors), "converting", progress) as bar:
         for tensor in tensors:
-            for values in weights.pieces(tensor.source):
+            for values in _pieces(tensor, weights):
                 top = float(np.max(np.abs(values)))
                 if not top <= largest:  # NaN is not
                     raise ModelError(
-                        f"tensor {tensor.source!r} holds a weight of {top}; expected numbers up to {largest:g}"
+                        f"tensor {tensor.source or tensor.name!r} holds a weight of {top}; "
+                        f"expected numbers up to {largest:g}"
                     )
                 file.write(values.astype("<f4", copy=False).tobytes())
                 bar.update(values.nbytes)
             writer.write_padding(file, tensor.n_bytes)
+
+
+def _pieces(tensor: Tensor, weights: Weights) -> Iterator[npt.NDArray[np.float32]]:
+    """The values of `tensor` in the order of the file."""
+    if tensor.source is None:
+        yield np.array(tensor.values, np.float32)
+    elif tensor.n_rows_of_head == 0:
+        yield from weights.pieces(tensor.source)
+    else:
+        half, width = tensor.n_rows_of_head // 2, math.prod(tensor.shape[1:])
+        for values in weights.pieces(tensor.source, multiple=2 * half * width):
+            yield values.reshape(-1, 2, half, width).swapaxes(1, 2).reshape(-1)

@@ -134,10 +134,14 @@ class SafetensorsFile:
             )
         return StoredTensor(dtype, tuple(shape), first_byte + offsets[0], n_bytes)
 
-    def pieces(self, name: str) -> Iterator[npt.NDArray[np.float32]]:
+    def pieces(self, name: str, *, multiple: int = 1) -> Iterator[npt.NDArray[np.float32]]:
         """The elements of tensor `name`, one-dimensional, in order, at most :data:`PIECE` at once.
 
         F16 and BF16 are widened, which is exact.
+
+        Args:
+            name: The tensor.
+            multiple: Each piece but the last has a multiple of so many elements, even where that is more.
 
         Raises:
             ModelError: The tensor's type is not one of :data:`READABLE`, or the file has become shorter.
@@ -150,11 +154,12 @@ class SafetensorsFile:
             )
         stored = np.dtype({"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[tensor.dtype])
         left = tensor.n_bytes // stored.itemsize
+        at_once = max(PIECE // multiple, 1) * multiple
         try:
             with self.path.open("rb") as file:
                 file.seek(tensor.offset)
                 while left > 0:
-                    wanted = min(left, PIECE)
+                    wanted = min(left, at_once)
                     data = file.read(wanted * stored.itemsize)
                     if len(data) != wanted * stored.itemsize:
                         self._fail(f"ends within tensor {name!r:.200}: it has been changed while it was read")

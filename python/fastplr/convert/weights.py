@@ -70,6 +70,21 @@ class Weights:
         """Type and shape of tensor `name`. Raises KeyError."""
         return self._holder[name].tensors[name]
 
-    def pieces(self, name: str) -> Iterator[npt.NDArray[np.float32]]:
+    def where(self) -> str:
+        """The files, for a message."""
+        return ", ".join(repr(str(path)) for path in self.files[:3]) + (", ..." if len(self.files) > 3 else "")
+
+    def require(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raise ModelError unless there is a tensor `name` of the shape `shape`."""
+        if name not in self._holder:
+            raise ModelError(f"no tensor {name!r} in {self.where()}; expected one of shape {list(shape)}")
+        stored = self.stored(name)
+        if stored.shape != shape:
+            raise ModelError(
+                f"tensor {name!r} in {self.where()} has the shape {list(stored.shape)}; "
+                f"expected {list(shape)}, by the config.json"
+            )
+
+    def pieces(self, name: str, *, multiple: int = 1) -> Iterator[npt.NDArray[np.float32]]:
         """See :meth:`SafetensorsFile.pieces`."""
-        return self._holder[name].pieces(name)
+        return self._holder[name].pieces(name, multiple=multiple)

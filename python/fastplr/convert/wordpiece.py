@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fastplr.convert.folder_files import has_file, read_json_object, read_text
+from fastplr.convert.token_rows import added_tokens, token_rows
 from fastplr.errors import ModelError
 
 __all__ = ["WordPieceVocabulary", "read_wordpiece"]
@@ -123,18 +124,15 @@ def _fast_tokenizer(path: Path, roles: dict[str, str]) -> tuple[dict[str, int], 
     vocabulary = model.get("vocab")
     if not isinstance(vocabulary, dict) or not vocabulary:
         raise ModelError(f"{str(path)!r} has no vocabulary")
-    ids: dict[str, int] = dict(vocabulary)
+    ids: dict[str, Any] = dict(vocabulary)
     specials: set[str] = set()
-    for added in tokenizer.get("added_tokens") or []:
-        content = added.get("content") if isinstance(added, dict) else None
-        if not isinstance(content, str):
-            raise ModelError(f"{str(path)!r} has the added token {added!r:.200}; expected an object with its content")
+    for content, added in added_tokens(path, tokenizer):
         if added.get("special") is not True:
             raise ModelError(
                 f"{str(path)!r} has the added token {content!r:.200}, which is looked for in texts before they are "
                 "split into words; llama.cpp's WordPiece does not do that"
             )
-        ids[content] = added.get("id")
+        ids[content] = added.get("id")  # checked with all others
         specials.add(content)
     if isinstance(unknown := model.get("unk_token"), str):
         roles["unk"] = unknown
@@ -187,18 +185,7 @@ def _normalisation(
 
 def _rows(path: Path, ids: Mapping[str, int], specials: set[str], n_vocab: int) -> tuple[list[str], list[int]]:
     """Token and type of every row of the embeddings."""
-    rows: list[str | None] = [None] * n_vocab
-    for token, token_id in ids.items():
-        if type(token_id) is not int or token_id < 0:
-            raise ModelError(f"{str(path)!r} gives token {token!r:.200} the id {token_id!r:.200}; expected 0 or more")
-        if token_id >= n_vocab:
-            raise ModelError(
-                f"{str(path)!r} gives token {token!r:.200} the id {token_id}, "
-                f"but the token embeddings have {n_vocab} rows (vocab_size)"
-            )
-        if rows[token_id] is not None:
-            raise ModelError(f"{str(path)!r} gives {rows[token_id]!r:.200} and {token!r:.200} the same id {token_id}")
-        rows[token_id] = token
+    rows = token_rows(path, ids, n_vocab)
     for special in specials:
         # A special token is stored as it is. Without punctuation, which splits words, a text's word could match it.
         if not _is_unicode(special) or not any(character in string.punctuation for character in special[:-1]):
