@@ -22,7 +22,7 @@ from fastplr.progress import text_bar
 from fastplr.prompt import Prompt
 from fastplr.reply_matching import label_of_reply
 from fastplr.solver_inputs import checked_int, is_number
-from fastplr.zero_shot import _balanced, _classes_of
+from fastplr.zero_shot import balanced_rows, classes_of
 
 __all__ = ["EndpointClassifier", "EndpointUsage"]
 
@@ -154,7 +154,7 @@ class EndpointClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def classes_(self) -> npt.NDArray[Any]:
         """The labels of the prompt's answers, sorted where they can be."""
-        return _classes_of(self.prompt)
+        return classes_of(self.prompt)
 
     def fit(self, X: Iterable[str] | None = None, y: Iterable[Hashable] | None = None) -> EndpointClassifier:
         """Draw `k` examples from texts `X` and their labels `y`; without `k`, nothing is learnt. Sends nothing.
@@ -173,7 +173,7 @@ class EndpointClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             label_number(label, classes)
         if k > len(texts):
             raise InputError(f"k is {k}, but there are {len(texts)} rows to draw examples from: expected fewer")
-        drawn = _balanced(labels, k, np.random.default_rng(self.random_state)) if k else []
+        drawn = balanced_rows(labels, k, np.random.default_rng(self.random_state)) if k else []
         self.examples_ = [(texts[row], labels[row]) for row in drawn]
         return self
 

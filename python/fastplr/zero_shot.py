@@ -21,7 +21,7 @@ from fastplr.prompt import Prompt
 from fastplr.solver_inputs import checked_int
 from fastplr.user_warning import warn_user
 
-__all__ = ["FewShotClassifier", "ZeroShotClassifier"]
+__all__ = ["FewShotClassifier", "ZeroShotClassifier", "balanced_rows", "classes_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -111,7 +111,7 @@ class _PromptedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _classes_of(prompt: Prompt | None, given: object = None) -> npt.NDArray[Any]:
+def classes_of(prompt: Prompt | None, given: object = None) -> npt.NDArray[Any]:
     """The labels of the prompt's answers, as an array like `given` where there is one, sorted where they can be."""
     labels = LabelLogits(prompt=prompt).labels
     return encode_labels(as_labels(labels, len(labels)), given)[0]
@@ -162,7 +162,7 @@ class ZeroShotClassifier(_PromptedClassifier):
     @property
     def classes_(self) -> npt.NDArray[Any]:
         """The labels of the prompt's answers, sorted where they can be."""
-        return _classes_of(self.prompt)
+        return classes_of(self.prompt)
 
     def fit(self, X: object = None, y: Iterable[Hashable] | None = None) -> ZeroShotClassifier:
         """Nothing is learnt. Raises InputError where a label of `y` has no answer."""
@@ -250,7 +250,7 @@ class FewShotClassifier(_PromptedClassifier):
         texts = as_texts(X)
         labels = as_labels(y, len(texts))
         classes, _ = encode_labels(labels, y)
-        with_answer = _classes_of(self.prompt).tolist()
+        with_answer = classes_of(self.prompt).tolist()
         for label in classes.tolist():
             label_number(label, with_answer)
         k, n_orders = checked_int("k", self.k, 1), checked_int("permutations", self.permutations, 1)
@@ -261,9 +261,9 @@ class FewShotClassifier(_PromptedClassifier):
         if not isinstance(self.separator, str):
             raise InputError(f"separator is {self.separator!r:.60}: expected a str")
         rng = np.random.default_rng(self.random_state)
-        rows = _balanced(labels, k, rng)
+        rows = balanced_rows(labels, k, rng)
         drawn = self._that_fit([(texts[row], labels[row]) for row in rows], texts)
-        self.classes_ = _classes_of(self.prompt, y)
+        self.classes_ = classes_of(self.prompt, y)
         self.examples_ = drawn
         orders = [list(range(len(drawn))), *(rng.permutation(len(drawn)).tolist() for _ in range(n_orders - 1))]
         self.prompts_ = [self._prompt_with([drawn[row] for row in order]) for order in orders]
@@ -307,7 +307,7 @@ class FewShotClassifier(_PromptedClassifier):
         return self.prompts_
 
 
-def _balanced(labels: list[Hashable], k: int, rng: np.random.Generator) -> list[int]:
+def balanced_rows(labels: list[Hashable], k: int, rng: np.random.Generator) -> list[int]:
     """`k` row numbers in random order, from each class in turn as far as its rows go."""
     of_class: dict[Hashable, list[int]] = {}
     for row in rng.permutation(len(labels)).tolist():

@@ -15,6 +15,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
 import fastplr
+from chat_server import ChatServer, Said
 from cli_tools import Run
 from fastplr import InputError, Prompt, ZeroShotClassifier
 from fastplr.cli import main
@@ -265,6 +266,34 @@ def test_a_plain_table(run: Run, tiny_llama: TinyModel, tmp_path: Path) -> None:
     prompt = prompt_of(task, "paper")
     assert question in prompt.suffix
     assert list(prompt.answers) == sorted(set(labels))
+
+
+def test_a_model_elsewhere_is_asked_and_its_replies_are_kept(
+    folder: Path, tiny_llama: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+
+    def answer(body: dict[str, Any], number: int) -> Said:
+        if number == 20:
+            return Said(status=401, reply="no")
+        return Said("b" if number % 3 == 0 else "a" if number % 3 == 1 else "I cannot say")
+
+    with ChatServer(answer) as server:
+        arguments = ["study", "--tasks", folder, "--only", "two", "--model", tiny_llama.path, "--bits", "8",
+                     "--methods", "plr-l", "--rows", "5", "--seeds", "1", "--test-rows", "24", "-q",
+                     "-o", tmp_path, "--json", tmp_path / "all.json", "--endpoint-model", "large",
+                     "--endpoint-url", server.base_url, "--endpoint-prices", "1", "2"]  # fmt: skip
+        words = [str(word) for word in arguments]
+        assert main(words) == 1  # refused at the 21st text: 16 are kept
+        n_asked = len(server.bodies)
+        assert main(words) == 0
+        assert len(server.bodies) - n_asked == 24 - 16
+    (row,) = [row for row in json.loads((tmp_path / "all.json").read_text()) if row["method"] == "endpoint"]
+    assert row["model"] == "large"
+    assert row["n_unknown"] > 0
+    assert row["cost"] > 0
+    assert "log_loss" not in row
+    assert "| endpoint | " in (tmp_path / "report.md").read_text("utf-8")
 
 
 def test_quick_is_little(folder: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:

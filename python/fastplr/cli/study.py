@@ -63,6 +63,15 @@ class ListOptions(click.Command):
     "--plan", "only_plan", is_flag=True, help="Print what there is to compute and how long that takes, and stop."
 )
 @click.option("--quick", is_flag=True, help="A look within ten minutes: few rows of six tasks at most.")
+@click.option("--endpoint-model", metavar="NAME", help="A large model elsewhere to ask too: texts are sent to it.")
+@click.option("--endpoint-url", metavar="URL", help="Where it is, if not at OpenAI; the key is in OPENAI_API_KEY.")
+@click.option(
+    "--endpoint-prices",
+    metavar="IN OUT",
+    nargs=2,
+    type=float,
+    help="Of a million tokens read and written, to count the cost.",
+)
 @threads_option
 @quiet_option
 @debug_option
@@ -86,6 +95,9 @@ def study(
     cache: bool,
     only_plan: bool,
     quick: bool,
+    endpoint_model: str | None,
+    endpoint_url: str | None,
+    endpoint_prices: tuple[float, float] | None,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -96,6 +108,7 @@ def study(
     """
     from fastplr.errors import InputError
     from fastplr.study import (
+        Endpoint,
         Results,
         StudyOptions,
         as_html,
@@ -125,7 +138,8 @@ def study(
     }  # fmt: skip
     settings = {**(QUICK if quick else {}), **{name: value for name, value in given.items() if value not in (None, ())}}
     names = tuple(dict.fromkeys(models)) or (DEFAULT_MODEL,)
-    options = StudyOptions(models=names, k=k, n_threads=threads, **settings)  # type: ignore[arg-type]
+    endpoint = None if endpoint_model is None else Endpoint(endpoint_model, endpoint_url, endpoint_prices)
+    options = StudyOptions(models=names, k=k, endpoint=endpoint, n_threads=threads, **settings)  # type: ignore[arg-type]
     if quick:
         chosen = chosen[:QUICK_TASKS]
 

@@ -21,7 +21,9 @@ Row = Mapping[str, Any]
 Table = tuple[str, str, list[str], list[list[str]]]  # title, remark, head, rows
 
 #: What PLR-E has to pass.
-BASELINES = ("zero-shot", "zero-shot calibrated", "few-shot", "plr-l")
+BASELINES = ("zero-shot", "zero-shot calibrated", "few-shot", "plr-l", "endpoint")
+#: Methods that learn from no rows.
+FLAT = ("zero-shot", "zero-shot calibrated", "few-shot", "endpoint")
 #: Rows of each class of the tables that show one number of them.
 AT = 75
 
@@ -41,7 +43,7 @@ def _sizes(rows: Sequence[Row]) -> list[int]:
 def _at(rows: Sequence[Row], group: Group, n_per_class: int) -> list[Row]:
     """The rows of a group at so many rows of each class; of methods that learn from none, or from examples, all."""
     own = of_group(rows, group)
-    if group.method in ("zero-shot", "zero-shot calibrated", "few-shot"):
+    if group.method in FLAT:
         return own
     return [row for row in own if row["n_per_class"] == n_per_class]
 
@@ -55,19 +57,28 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     """All tables: means, learning curves, crossings, one for each model and wording with its tasks."""
     found: list[Table] = []
     every = groups(rows)
-    settings = sorted({(one.model, one.wording) for one in every if one.model}, key=lambda pair: (pair[0], pair[1]))
-    baselines = [one for one in every if not one.model]
-    for model, wording in settings:
+    for model, wording in _settings(every):
         own = [one for one in every if (one.model, one.wording) == (model, wording)]
+        baselines = _baselines(every, wording)
         tasks = _common_tasks(rows, own)
         if not tasks:
             continue
         where = f"{model}, wording '{wording}'"
         found.append(_means(rows, own + baselines, tasks, where))
         found.append(_curves(rows, own + baselines, tasks, where))
-        found += _crossing_tables(rows, own, tasks, where)
+        found += _crossing_tables(rows, own + baselines, tasks, where)
         found += [_by_task(rows, own + baselines, tasks, where, bits) for bits in sorted({one.bits for one in own})]
     return found
+
+
+def _settings(every: Sequence[Group]) -> list[tuple[str, str]]:
+    """Models of this machine, each with the wordings that it was asked in."""
+    return sorted({(one.model, one.wording) for one in every if one.model and one.method != "endpoint"})
+
+
+def _baselines(every: Sequence[Group], wording: str) -> list[Group]:
+    """What is shown beside every model: methods without one, and the model elsewhere in the same wording."""
+    return [one for one in every if not one.model or (one.method == "endpoint" and one.wording == wording)]
 
 
 def _cell(mean: Mean | None) -> str:
@@ -102,7 +113,7 @@ def _curves(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: 
     lines = []
     for group in some:
         values = [_cell(mean_of(_at(rows, group, n), "balanced_accuracy", tasks)) for n in sizes]
-        if group.method in ("zero-shot", "zero-shot calibrated", "few-shot"):
+        if group.method in FLAT:
             values = values[:1] + [""] * (len(values) - 1)
         if any(values):
             lines.append([group.name(some), *values])
@@ -119,7 +130,7 @@ def _crossing_tables(rows: Sequence[Row], some: Sequence[Group], tasks: set[str]
     for group in some:
         if group.method != "plr-e":
             continue
-        others = [one for one in some if one.method in BASELINES and one.bits == group.bits]
+        others = [one for one in some if one.method in BASELINES and one.bits in (group.bits, "")]
         lines = []
         for task in [*sorted(tasks), None]:
             wanted = tasks if task is None else {task}
@@ -214,7 +225,7 @@ def learning_curves(rows: Sequence[Row]) -> Figure | None:
     from matplotlib.figure import Figure
 
     every = groups(rows)
-    settings = sorted({(one.model, one.wording) for one in every if one.model})
+    settings = _settings(every)
     if not settings:
         return None
     figure = Figure(figsize=(6.4, 4.2 * len(settings)), layout="constrained")
@@ -222,13 +233,13 @@ def learning_curves(rows: Sequence[Row]) -> Figure | None:
         own = [one for one in every if (one.model, one.wording) == (model, wording)]
         tasks = _common_tasks(rows, own)
         axes = figure.add_subplot(len(settings), 1, number + 1)
-        for group in own + [one for one in every if not one.model]:
+        for group in own + _baselines(every, wording):
             points = [(n, mean_of(_at(rows, group, n), "balanced_accuracy", tasks)) for n in _sizes(rows)]
             known = [(n, mean) for n, mean in points if mean is not None]
             if not known:
                 continue
             x, y = [n for n, _ in known], [mean.value for _, mean in known]
-            flat = group.method in ("zero-shot", "zero-shot calibrated", "few-shot")
+            flat = group.method in FLAT
             axes.errorbar(
                 x, y, yerr=None if flat else [mean.half_width for _, mean in known], label=group.name(own),
                 linestyle="--" if flat else "-", marker="" if flat else "o", markersize=3, capsize=2,

@@ -32,6 +32,7 @@ METHODS = {
     "zero-shot": "the answer that the model finds most probable",
     "zero-shot calibrated": "the same, calibrated by texts without content (Zhao et al. 2021)",
     "few-shot": "zero-shot with labelled examples before the text",
+    "endpoint": "the answer of a model behind an endpoint",
     "tf-idf": "penalised logistic regression on TF-IDF of words and pairs of words; no language model",
 }
 

@@ -27,8 +27,23 @@ _TYPES = {"4": "Q4_0", "8": "Q8_0", "16": "F16", "32": "F32"}
 #: Texts by which speed is measured before a study, and tokens looked at for its length.
 N_PROBED = 48
 #: A pass keeps so many vectors of a text: candidate layers and the last one, three poolings.
-FEW_SHOT = "few-shot"
+FEW_SHOT, ENDPOINT = "few-shot", "endpoint"
 _OF_A_PASS = ("zero-shot", "zero-shot calibrated", "plr-l", "plr-e", "plr-e final")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A large model to compare with, as :class:`fastplr.EndpointClassifier` asks it.
+
+    Attributes:
+        model: Its name there.
+        base_url: Address; None for the default.
+        price_per_million: Of tokens read and of tokens written; None where nothing is counted.
+    """
+
+    model: str
+    base_url: str | None = None
+    price_per_million: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,7 @@ class StudyOptions:
         n_test: Test rows of a task at most.
         n_few_shot: Test rows of few-shot at most.
         k: Examples of few-shot.
+        endpoint: A model elsewhere that is asked too; None for none.
         n_threads: Threads; None: the cores that this process may use.
     """
 
@@ -57,6 +73,7 @@ class StudyOptions:
     n_test: int = 500
     n_few_shot: int = 200
     k: int = 8
+    endpoint: Endpoint | None = None
     n_threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -117,7 +134,7 @@ class Unit:
 
     Attributes:
         task: The task.
-        model: Index among the variants; None where no model takes part.
+        model: Index among the variants; None where no model of this machine takes part.
         wording: Of the prompt.
         cells: What is still to be measured.
     """
@@ -161,6 +178,10 @@ def units(
         if "tf-idf" in options.methods:
             cells = [Cell(task.name, "", "", "", "tf-idf", n, seed, n_test) for n, seed in draws]
             found.append(Unit(task, None, "", tuple(cells)))
+        if options.endpoint is not None:
+            for wording in options.wordings:
+                cell = Cell(task.name, options.endpoint.model, "", wording, ENDPOINT, 0, 0, n_test)
+                found.append(Unit(task, None, wording, (cell,)))
         for number, (model, bits) in enumerate(names):
             for wording in options.wordings:
                 cells = []
@@ -169,7 +190,7 @@ def units(
                         cells.append(Cell(task.name, model, bits, wording, method, 0, 0, n_test))
                     elif method == FEW_SHOT:
                         cells.append(Cell(task.name, model, bits, wording, method, options.k, 0, n_few))
-                    elif method != "tf-idf":
+                    elif method not in ("tf-idf", ENDPOINT):
                         cells += [Cell(task.name, model, bits, wording, method, n, seed, n_test) for n, seed in draws]
                 found.append(Unit(task, number, wording, tuple(cells)))
     left = [

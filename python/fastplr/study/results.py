@@ -66,6 +66,10 @@ class Results:
                 self._database.execute(
                     f"CREATE TABLE IF NOT EXISTS results ({columns}, found TEXT, PRIMARY KEY ({', '.join(_KEYS)}))"
                 )
+                self._database.execute(
+                    "CREATE TABLE IF NOT EXISTS replies (model TEXT, question TEXT, text TEXT, label TEXT, "
+                    "PRIMARY KEY (model, question, text))"
+                )
                 self._database.execute(f"PRAGMA user_version = {VERSION}")
         except sqlite3.Error as error:
             raise InputError(f"{str(path)!r} cannot be used for the results of a study: {error}") from error
@@ -93,6 +97,20 @@ class Results:
         """All of them, each with the fields of its cell and what was found, in a fixed order."""
         query = f"SELECT {', '.join(_KEYS)}, found FROM results ORDER BY {', '.join(_KEYS)}"
         return [{**asdict(Cell(*row[:-1])), **json.loads(row[-1])} for row in self._database.execute(query)]
+
+    def replies(self, model: str, question: str) -> dict[str, str]:
+        """What a model elsewhere said of each text: a label, or nothing where it named none."""
+        query = "SELECT text, label FROM replies WHERE model = ? AND question = ?"
+        return dict(self._database.execute(query, (model, question)))
+
+    def put_replies(self, model: str, question: str, labels: Mapping[str, str]) -> None:
+        """Keep these."""
+        rows = [(model, question, text, label) for text, label in labels.items()]
+        try:
+            with self._database:
+                self._database.executemany("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            raise InputError(f"replies cannot be written to {str(self.path)!r}: {error}") from error
 
     def close(self) -> None:
         """Nothing is read or written after this."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import warnings
@@ -14,15 +15,17 @@ import numpy.typing as npt
 from fastplr.errors import TruncationWarning
 from fastplr.study import methods
 from fastplr.study.features import Pass, one_pass
-from fastplr.study.plan import FEW_SHOT, ModelVariant, StudyOptions, Unit
+from fastplr.study.plan import ENDPOINT, FEW_SHOT, Endpoint, ModelVariant, StudyOptions, Unit
 from fastplr.study.results import Cell, Results
-from fastplr.study.scores import scores_of
+from fastplr.study.scores import scores_of, scores_of_labels
 from fastplr.study.tasks import Row, prompt_of
 from fastplr.threads import default_threads
 
 __all__ = ["run"]
 
 Floats = npt.NDArray[np.float64]
+#: Texts that an endpoint is asked about before what it said is kept.
+N_ASKED = 16
 _LEARNING: dict[str, Callable[..., methods.Found]] = {
     "plr-e": methods.plr_e,
     "plr-e final": methods.plr_e_final,
@@ -52,7 +55,10 @@ def run(
         for number, unit in enumerate(units):
             if on_unit is not None:
                 on_unit(number, unit)
-            if unit.model is None:
+            if unit.cells[0].method == ENDPOINT:
+                assert options.endpoint is not None
+                _of_endpoint(unit, options.endpoint, results, progress)
+            elif unit.model is None:
                 results.put(_without_model(unit, n_threads))
             else:
                 _with_model(unit, variants[unit.model], results, n_threads, cache=cache, progress=progress)
@@ -78,6 +84,35 @@ def _without_model(unit: Unit, n_threads: int) -> list[tuple[Cell, dict[str, Any
         more = {"solve_seconds": time.perf_counter() - started}
         found.append((cell, _measured(made, _codes(test, task.labels), more)))
     return found
+
+
+def _of_endpoint(unit: Unit, endpoint: Endpoint, results: Results, progress: bool | None) -> None:
+    """What is answered is kept, some texts at a time: it may have been paid for."""
+    from fastplr.endpoint import EndpointClassifier
+
+    prompt = prompt_of(unit.task, unit.wording)
+    asked = EndpointClassifier(
+        endpoint.model,
+        prompt=prompt,
+        base_url=endpoint.base_url,
+        price_per_million=endpoint.price_per_million,
+        on_unknown="none",
+        progress=progress,
+    )
+    (cell,) = unit.cells
+    test = unit.task.tested(cell.n_test)
+    question = json.dumps(prompt.to_dict())
+    known = results.replies(endpoint.model, question)
+    missing = [text for text in dict.fromkeys(text for text, _ in test) if text not in known]
+    for first in range(0, len(missing), N_ASKED):
+        some = missing[first : first + N_ASKED]
+        labels = ["" if label is None else str(label) for label in asked.predict(some)]
+        results.put_replies(endpoint.model, question, dict(zip(some, labels, strict=True)))
+        known.update(zip(some, labels, strict=True))
+    labels = list(unit.task.labels)
+    predicted = np.array([labels.index(known[text]) if known[text] in labels else -1 for text, _ in test])
+    about = {"n_unknown": int((predicted < 0).sum()), "cost": asked.usage_.cost, "requests": asked.usage_.requests}
+    results.put([(cell, {**scores_of_labels(predicted, _codes(test, labels).astype(np.int64)), **about})])
 
 
 def _with_model(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import f1_score
 
-__all__ = ["METRICS", "N_BINS", "calibration_error", "scores_of"]
+__all__ = ["METRICS", "N_BINS", "calibration_error", "scores_of", "scores_of_labels"]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -29,25 +29,47 @@ def scores_of(log_p: Floats, codes: Codes) -> dict[str, float]:
         log_p: Log-probabilities ``(n_rows, n_classes)``.
         codes: True classes ``(n_rows,)``.
     """
-    predicted = log_p.argmax(axis=1)
     return {
-        "balanced_accuracy": float(balanced_accuracy_score(codes, predicted)),
-        "macro_f1": float(f1_score(codes, predicted, average="macro", zero_division=0.0)),
-        "accuracy": float((predicted == codes).mean()),
+        **scores_of_labels(log_p.argmax(axis=1), codes),
         "log_loss": float(-log_p[np.arange(len(codes)), codes].mean()),
         "calibration_error": calibration_error(np.exp(log_p), codes),
     }
 
 
-def calibration_error(probabilities: Floats, codes: Codes, n_bins: int = N_BINS) -> float:
+def scores_of_labels(predicted: Codes, codes: Codes) -> dict[str, float]:
+    """Those of :data:`METRICS` that need no probabilities; a prediction that is no class (-1) is wrong."""
+    known = np.unique(codes)
+    recalls = [float((predicted[codes == code] == code).mean()) for code in known]
+    return {
+        "balanced_accuracy": float(np.mean(recalls)),
+        "macro_f1": float(f1_score(codes, predicted, labels=known, average="macro", zero_division=0.0)),
+        "accuracy": float((predicted == codes).mean()),
+    }
+
+
+def calibration_error(
+    probabilities: Floats, codes: Codes, weights: Floats | None = None, n_bins: int = N_BINS
+) -> float:
     """Expected calibration error: over bins of equal mass of the probability of the predicted class, the mean distance
     between that probability and the share of right predictions (Naeini et al. 2015; equal mass: Nixon et al.,
     arXiv 1904.01685).
+
+    Args:
+        probabilities: ``(n_rows, n_classes)``.
+        codes: True classes ``(n_rows,)``.
+        weights: Of the rows; default: 1.
+        n_bins: Number of bins.
     """
+    weights = np.ones(len(codes)) if weights is None else weights
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == codes
+    right = (probabilities.argmax(axis=1) == codes).astype(float)
     order = np.argsort(confidence, kind="stable")
+    mass = np.cumsum(weights[order]) / weights.sum()
+    bins = np.minimum((mass * n_bins - 1e-9).astype(int), n_bins - 1)
     error = 0.0
-    for own in np.array_split(order, min(n_bins, len(order))):
-        error += abs(float(right[own].mean() - confidence[own].mean())) * len(own) / len(order)
+    for number in range(n_bins):
+        own = order[bins == number]
+        if len(own):
+            gap = np.average(right[own], weights=weights[own]) - np.average(confidence[own], weights=weights[own])
+            error += abs(float(gap)) * float(weights[own].sum() / weights.sum())
     return error

@@ -88,6 +88,8 @@ def mean_of(rows: Iterable[Row], metric: str, tasks: Iterable[str] | None = None
     """
     by_seed: dict[int, dict[str, float]] = defaultdict(dict)
     for row in rows:
+        if metric not in row:  # one that needs probabilities, of a method that has none
+            return None
         by_seed[row["seed"]][row["task"]] = row[metric]
     if not by_seed:
         return None
