@@ -67,9 +67,7 @@ def test_fewer_bits_are_fewer_bytes_and_more_error(wide: TinyModel, tmp_path: Pa
 
 
 def test_two_bits_that_do_not_fit_are_told(narrow: TinyModel, tmp_path: Path) -> None:
-    with pytest.warns(
-        QuantizationWarning, match=r"asked for in Q2_K, but rows .* it holds \d+\.\d\d bits a weight"
-    ):
+    with pytest.warns(QuantizationWarning, match=r"asked for in Q2_K, but rows .* it holds \d+\.\d\d bits a weight"):
         made = fastplr.quantize(narrow.path, tmp_path / "out.gguf", bits=2)
     assert made.is_mixed
     assert made.info.bits_per_weight > 2.7

@@ -167,7 +167,7 @@ def test_an_interrupt_keeps_the_units_before_it(folder: Path, tiny_llama: TinyMo
         ("tiny",), ("source",), n_per_class=(3,), n_seeds=1, n_test=8, methods=("zero-shot", "plr-l")
     )
     results = Results(tmp_path / "results.sqlite")
-    left = units(read_tasks(folder), [("tiny", "source")], options, results)
+    left = units(read_tasks(folder), variants, options, results)
     assert len(left) == 2
 
     def stop(number: int, unit: object) -> None:
@@ -179,9 +179,7 @@ def test_an_interrupt_keeps_the_units_before_it(folder: Path, tiny_llama: TinyMo
     results.close()
     kept = Results(tmp_path / "results.sqlite")
     assert {row["task"] for row in kept.rows()} == {left[0].task.name}
-    assert [unit.task.name for unit in units(read_tasks(folder), [("tiny", "source")], options, kept)] == [
-        left[1].task.name
-    ]
+    assert [unit.task.name for unit in units(read_tasks(folder), variants, options, kept)] == [left[1].task.name]
     kept.close()
 
 
@@ -294,6 +292,13 @@ def test_a_model_elsewhere_is_asked_and_its_replies_are_kept(
     assert row["cost"] > 0
     assert "log_loss" not in row
     assert "| endpoint | " in (tmp_path / "report.md").read_text("utf-8")
+
+
+def test_an_encoder_has_plr_e_alone(folder: Path, tiny_bert: TinyModel, tmp_path: Path) -> None:
+    arguments = ["study", "--tasks", folder, "--only", "two", "--model", tiny_bert.path, "--bits", "32", *OPTIONS, "-q"]
+    assert main([str(word) for word in [*arguments, "-o", tmp_path, "--json", tmp_path / "all.json"]]) == 0
+    rows = json.loads((tmp_path / "all.json").read_text())
+    assert {row["method"] for row in rows} == {"plr-e", "plr-e final", "tf-idf"}
 
 
 def test_quick_is_little(folder: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:

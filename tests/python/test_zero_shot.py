@@ -85,9 +85,7 @@ def test_zero_shot_needs_no_fit_and_checks_labels(tiny_llama: TinyModel) -> None
 def test_few_shot_puts_examples_before_the_text(tiny_llama: TinyModel) -> None:
     few = FewShotClassifier(tiny_llama.path, prompt=PROMPT, k=2, separator="\n").fit(TEXTS, LABELS)
     (prompt,) = few.prompts_
-    shown = "".join(
-        f"Text: {text} Is it good? Answer: {PROMPT.answers[label]}\n" for text, label in few.examples_
-    )
+    shown = "".join(f"Text: {text} Is it good? Answer: {PROMPT.answers[label]}\n" for text, label in few.examples_)
     assert prompt.prefix == shown + "Text: "
     assert sorted(label for _, label in few.examples_) == ["neg", "pos"]
     expected = ZeroShotClassifier(tiny_llama.path, prompt=prompt).predict_proba(TEXTS)

@@ -154,7 +154,7 @@ def study(
     ]
     results = Results(folder / "results.sqlite")
     try:
-        left = units(chosen, [(one.name, one.bits) for one in variants], options, results)
+        left = units(chosen, variants, options, results)
         if only_plan or not quiet:
             _print_plan(estimate(left, variants, options), len(left))
         if only_plan:

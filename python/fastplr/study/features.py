@@ -53,14 +53,19 @@ def one_pass(
     cache: Any = None,
     progress: bool | None = None,
 ) -> Pass:
-    """Embed `texts` once, at full depth, with everything on the way; texts that are too long are cut."""
+    """Embed `texts` once, at full depth, with everything on the way; texts that are too long are cut.
+
+    Encoders have no answers: their `label_logits` have no columns.
+    """
     answers = LabelLogits(model, prompt=prompt, on_long="truncate", n_threads=n_threads, cache=cache, progress=progress)
     embedder: Embedder = answers.embedder()
     layers = candidate_layers(embedder.n_layers, MAX_LAYER)
     poolings = [*POOLINGS, "last"]
     started = time.perf_counter()
     found, n_tokens = embedder._embed_counted(list(texts), [*layers, -1], poolings, None)
-    logits = answers.of_states(texts, np.ascontiguousarray(found[:, -1, -1]))
+    logits = np.empty((len(texts), 0))
+    if not embedder.model_info.is_encoder:
+        logits = answers.of_states(texts, np.ascontiguousarray(found[:, -1, -1]))
     seconds = time.perf_counter() - started
     return Pass(
         np.ascontiguousarray(found[:, :-1, :-1]),

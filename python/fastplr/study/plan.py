@@ -159,13 +159,13 @@ class Unit:
 
 
 def units(
-    tasks: Sequence[StudyTask], names: Sequence[tuple[str, str]], options: StudyOptions, results: Results | None
+    tasks: Sequence[StudyTask], variants: Sequence[ModelVariant], options: StudyOptions, results: Results | None
 ) -> list[Unit]:
-    """All units of a study but those whose cells are in `results`.
+    """All units of a study but those whose cells are in `results`. Encoders say nothing: of them there is PLR-E alone.
 
     Args:
         tasks: The tasks.
-        names: Name and bits of each variant.
+        variants: The models.
         options: How much.
         results: What is there; None for nothing.
     """
@@ -182,10 +182,13 @@ def units(
             for wording in options.wordings:
                 cell = Cell(task.name, options.endpoint.model, "", wording, ENDPOINT, 0, 0, n_test)
                 found.append(Unit(task, None, wording, (cell,)))
-        for number, (model, bits) in enumerate(names):
+        for number, one in enumerate(variants):
+            model, bits = one.name, one.bits
             for wording in options.wordings:
                 cells = []
                 for method in options.methods:
+                    if one.info.is_encoder and not method.startswith("plr-e"):
+                        continue
                     if method in ("zero-shot", "zero-shot calibrated"):
                         cells.append(Cell(task.name, model, bits, wording, method, 0, 0, n_test))
                     elif method == FEW_SHOT:
