@@ -1,0 +1,83 @@
+"""The study of docs/study.md: `fastplr study`, part by part, on the labelled tasks.
+
+    python benchmarks/study.py [PART ...]            all of it takes some two hours on two cores
+
+Each part is one command of the product, kept in results/study/PART (a part that was stopped goes on there; delete its
+folder after a change). When all parts are there, docs/study.md, its pictures and docs/study.csv are written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from fastplr.cli import main as fastplr
+from harness.corpus import tasks_folder
+from harness.machine import pin_to_cores
+from harness.study_document import write_document
+
+RESULTS = Path(__file__).parent / "results" / "study"
+DOCS = Path(__file__).parents[1] / "docs"
+
+SIX = ("fpb", "sst2", "ag_news", "tweet_sentiment", "ade", "clickbait")
+THREE = ("fpb", "sst2", "ade")
+FEWER = ("--rows", "10", "20", "50", "75", "--seeds", "3", "--test-rows", "300")
+
+#: What `fastplr study` is asked for.
+PARTS: dict[str, tuple[str, ...]] = {
+    "core17": ("--only", "core17", "--bits", "4", "8"),
+    "instruction": ("--only", "core17", "--bits", "4", "--wording", "instruction", "--methods", "plr-e", "plr-l",
+                    "zero-shot", "zero-shot calibrated"),
+    "bits": ("--only", *SIX, "--bits", "2", "4", "8", "16", *FEWER),
+    "wordings": ("--only", *SIX, "--bits", "4", "--wording", "paper", "words", "instruction", "question", "short",
+                 *FEWER),
+    "qwen-0.5b": ("--only", *SIX, "--model", "qwen2.5-coder-0.5b", "--bits", "4", "8", *FEWER),
+    "qwen-1.5b": ("--only", *THREE, "--model", "qwen2.5-coder-1.5b", "--bits", "2", "4", "8", *FEWER),
+    "minilm": ("--only", "core17", "--model", "minilm-l6-v2", "--bits", "32", "8", "4", "--wording", "short",
+               "--methods", "plr-e", "--rows", "20", "75", "--test-rows", "500"),
+}  # fmt: skip
+
+
+def rows_of(part: str) -> list[dict[str, Any]]:
+    """Everything that was measured in a part."""
+    found: list[dict[str, Any]] = json.loads((RESULTS / part / "all.json").read_text("utf-8"))
+    return found
+
+
+def write_csv(parts: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """One line for each thing that was measured, numbers to four digits."""
+    rows = [{"part": part, **row} for part, some in parts.items() for row in some]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(
+                {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
+            )
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="some parts only")
+    asked = parser.parse_args().parts or list(PARTS)
+    pin_to_cores(2)
+    for part in asked:
+        folder = RESULTS / part
+        words = ["study", "--tasks", str(tasks_folder()), *PARTS[part], "-o", str(folder)]
+        print("fastplr", *words, flush=True)
+        if fastplr([*words, "--json", str(folder / "all.json")]) != 0:
+            raise SystemExit(1)
+    if all((RESULTS / part / "all.json").is_file() for part in PARTS):
+        parts = {part: rows_of(part) for part in PARTS}
+        write_csv(parts, DOCS / "study.csv")
+        write_document(parts, {part: " ".join(words) for part, words in PARTS.items()}, DOCS)
+        print(f"written: {DOCS / 'study.md'}")
+
+
+if __name__ == "__main__":
+    main()
