@@ -2,7 +2,8 @@
 //
 //     token-times MODEL N_THREADS
 //
-// It says {} when it is ready. Requests on standard input, each answered by one line of JSON on standard output:
+// It says {} when it is ready. Requests on standard input, each answered by one line of JSON on standard
+// output:
 //
 //     load              -> {"seconds": s}    model and context
 //     generate N        -> {"seconds": s}    N tokens one after the other, each the most probable one after
