@@ -190,7 +190,13 @@ def test_report_and_markdown(measured: Path) -> None:
     assert "<svg" in page
     assert "Content-Security-Policy" in page
     text = (measured / "report.md").read_text("utf-8")
-    for heading in ("Means:", "Learning curves:", "Rows until PLR-E passes:", "By task:"):
+    for heading in (
+        "Models, widths and wordings",
+        "Means:",
+        "Learning curves:",
+        "Rows until PLR-E passes:",
+        "By task:",
+    ):
         assert f"## {heading}" in text
         assert heading in page
     rows = rows_of(measured)

@@ -55,8 +55,8 @@ def _common_tasks(rows: Sequence[Row], some: Sequence[Group]) -> set[str]:
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """All tables: means, learning curves, crossings, one for each model and wording with its tasks."""
-    found: list[Table] = []
     every = groups(rows)
+    found = _compared(rows, every)
     for model, wording in _settings(every):
         own = [one for one in every if (one.model, one.wording) == (model, wording)]
         baselines = _baselines(every, wording)
@@ -69,6 +69,26 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         found += _crossing_tables(rows, own + baselines, tasks, where)
         found += [_by_task(rows, own + baselines, tasks, where, bits) for bits in sorted({one.bits for one in own})]
     return found
+
+
+def _compared(rows: Sequence[Row], every: Sequence[Group]) -> list[Table]:
+    """Models, widths and wordings beside each other, where there are several, on the tasks that all of them have."""
+    local = [one for one in every if one.model and one.method != "endpoint"]
+    settings = sorted({(one.model, one.bits, one.wording) for one in local}, key=lambda one: (one[0], one[2], one[1]))
+    methods = [name for name in METHODS if any(one.method == name for one in local)]
+    tasks = _common_tasks(rows, local)
+    if len(settings) < 2 or not tasks:
+        return []
+    n = _closest(_sizes(rows), AT)
+    lines = []
+    for model, bits, wording in settings:
+        values = [
+            _cell(mean_of(_at(rows, Group(name, model, bits, wording), n), "balanced_accuracy", tasks))
+            for name in methods
+        ]
+        lines.append([model, bits, wording, *values])
+    remark = f"Balanced accuracy, mean over {_counted(tasks)}; methods that learn, from {n} rows of each class."
+    return [("Models, widths and wordings", remark, ["model", "bits", "wording", *methods], lines)]
 
 
 def _settings(every: Sequence[Group]) -> list[tuple[str, str]]:
