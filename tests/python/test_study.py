@@ -135,11 +135,14 @@ def test_plr_e_is_what_the_classifier_says(measured: Path, folder: Path, tiny_ll
     )  # fmt: skip
     variant = fastplr.model_store.variant_of(fastplr.model_store.resolve(tiny_llama.path), "Q8_0")
     train = [task.train[number] for number in drawn]
-    with pytest.warns(UserWarning, match="folds"):
-        classifier = fastplr.fit(
-            [text for text, _ in train], [label for _, label in train], model=variant.path, random_state=1,
-            prompt=prompt_of(task, "paper"),
-        )  # fmt: skip
+    classifier = fastplr.fit(
+        [text for text, _ in train],
+        [label for _, label in train],
+        model=variant.path,
+        random_state=1,
+        cv=5,
+        prompt=prompt_of(task, "paper"),
+    )
     assert (row["layer"], row["pooling"]) == (classifier.layer_, classifier.pooling_)
     p = classifier.predict_proba([text for text, _ in tested])
     labels = [label for _, label in tested]
