@@ -100,6 +100,8 @@ def explained(
     texts = as_texts(X)
     if not isinstance(method, str) or method not in ("auto", *METHODS):
         raise InputError(f"method is {method!r:.60}: expected 'auto', {', '.join(map(repr, METHODS))}")
+    if budget is not None and method in ("additive", "occlusion"):
+        raise InputError(f"budget is {budget!r:.60}, but {method!r} computes what it computes: expected None")
     settings: dict[str, Any] = {
         "method": method if method != "auto" else DEFAULT_METHOD,
         "spans": wanted_spans(texts, by, spans),

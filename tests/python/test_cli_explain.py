@@ -17,6 +17,7 @@ def test_one_text_as_json_is_what_python_says(run: Run, fitted: Path) -> None:
     for options, settings in (
         ([], {}),
         (["--method", "additive", "--by", "phrase"], {"method": "additive", "by": "phrase"}),
+        (["--replacement", "...", "--seed", "3"], {"replacement": "...", "random_state": 3}),
         (["--budget", "20", "--of", "fraud", "--stability"], {"budget": 20, "label": "fraud", "stability": True}),
     ):
         [found] = json.loads(run("explain", fitted, "--text", text, "--json", *options))

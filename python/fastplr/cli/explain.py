@@ -36,6 +36,8 @@ from fastplr.errors import InputError
     metavar="N",
     help="Variants of a text that may be computed.  [default: see docs/explanations.md]",
 )
+@click.option("--replacement", metavar="TEXT", default="", help="What stands for a word taken out.  [default: nothing]")
+@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Of the samples.")
 @click.option("--stability", is_flag=True, help="Intervals over classifiers fitted to resampled training texts.")
 @click.option("--flip", is_flag=True, help="Add the fewest words without which it is another label.")
 @click.option("--influence", is_flag=True, help="Add the three training texts on which the decision hangs most.")
@@ -70,6 +72,8 @@ def explain(
     method: Literal["auto", "additive", "occlusion", "surrogate", "shapley"],
     by: Literal["word", "phrase"],
     budget: int | None,
+    replacement: str,
+    seed: int,
     stability: bool,
     flip: bool,
     influence: bool,
@@ -136,13 +140,16 @@ def explain(
     named = {str(one): one for one in fitted.classes_.tolist()}
     label = None if of_label is None else named.get(of_label, of_label)
     number = None if label is None else label_number(label, fitted.classes_.tolist())
-    values = explained(fitted, texts, method=method, by=by, budget=budget, stability=stability)
+    values = explained(
+        fitted, texts, method=method, by=by, budget=budget, stability=stability, replacement=replacement,
+        random_state=seed,
+    )  # fmt: skip
     if overview:
         found_words = values.overview()
         print_json(found_words.to_dict()) if as_json else click.echo(found_words.format(), nl=False)
         return
     found = values.explanations(number)
-    flips = fitted.counterfactual(texts, by=by) if flip else None
+    flips = fitted.counterfactual(texts, by=by, replacement=replacement) if flip else None
     influences = fitted.influence(texts, n=3, label=label) if influence else None
     if as_json:
         entries = [one.to_dict() for one in found]

@@ -21,6 +21,7 @@ _OPTION_OF_ARGUMENT = {
     "(allow_requantize)": "(--allow-requantize)",
     "model=...": "--model",
     "n_threads is": "--threads is",
+    "random_state is": "--seed is",
     "C='auto'": "--C auto",
 }
 
