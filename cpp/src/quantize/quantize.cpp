@@ -82,10 +82,27 @@ llama_model_kv_override number_override(const char* key, std::int64_t value) {
     return result;
 }
 
+// Small matrices that libllama leaves as they are (tensor_allows_quantization() of its llama-quant.cpp).
+constexpr std::array kLeftAlone{"_norm.",
+                                "ffn_gate_inp.",
+                                "altup",
+                                "laurel",
+                                "per_layer_model_proj",
+                                "ssm_conv1d",
+                                "shortconv.",
+                                "time_mix_",
+                                "attn_rel_b",
+                                "indexer.",
+                                "tid2eid",
+                                "hc_"};
+
 // The matrices of the blocks: what libllama quantises, whatever it does with embeddings and head.
 bool is_block_matrix(const gguf::Tensor& tensor) {
-    return tensor.dims.size() == 2 && tensor.dims[1] > 1 && tensor.name.find("blk.") != std::string::npos &&
-           tensor.name.ends_with(".weight");
+    const bool left_alone = std::any_of(kLeftAlone.begin(), kLeftAlone.end(), [&](const char* part) {
+        return tensor.name.find(part) != std::string::npos;
+    });
+    return !left_alone && tensor.dims.size() == 2 && tensor.dims[1] > 1 &&
+           tensor.name.find("blk.") != std::string::npos && tensor.name.ends_with(".weight");
 }
 
 // The first matrix whose rows are no multiple of the type's block.
