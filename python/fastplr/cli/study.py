@@ -129,8 +129,6 @@ def study(
         raise click.UsageError("--tasks names a table: expected --instruction with the question that its labels answer")
     else:
         chosen = [read_csv_task(source, text_column, label_column, instruction)]
-    if json_output is not None:
-        check_output(json_output, devices=False)
     given = {
         "n_per_class": tuple(sorted(set(rows))), "n_seeds": seeds, "n_test": test_rows, "n_few_shot": few_shot_rows,
         "bits": tuple(dict.fromkeys(bits)), "wordings": tuple(dict.fromkeys(wordings)),
@@ -148,6 +146,8 @@ def study(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{output} cannot be a folder for results: {error.strerror or error}") from error
+    if json_output is not None:
+        check_output(json_output, devices=False)
     progress = False if quiet else None
     variants = [
         variant(model, one, folder / "models", progress=progress) for model in options.models for one in options.bits
