@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -20,8 +21,17 @@ from cli_tools import Run
 from fastplr import InputError, Prompt, ZeroShotClassifier
 from fastplr.cli import main
 from fastplr.demo import load_demo
-from fastplr.study import Cell, Results, StudyOptions, as_html, as_markdown, read_csv_task, read_tasks, units
-from fastplr.study import run as run_units
+from fastplr.study import (
+    Cell,
+    Results,
+    StudyOptions,
+    as_html,
+    as_markdown,
+    make_plan,
+    read_csv_task,
+    read_tasks,
+    run_units,
+)
 from fastplr.study.methods import METHODS
 from fastplr.study.plan import ModelVariant
 from fastplr.study.scores import calibration_error, scores_of
@@ -165,12 +175,12 @@ def test_a_stopped_study_goes_on(folder: Path, tiny_llama: TinyModel, tmp_path: 
 
 def test_an_interrupt_keeps_the_units_before_it(folder: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:
     info = fastplr.read_model_info(tiny_llama.path)
-    variants = [ModelVariant("tiny", "source", tiny_llama.path, info, 32.0)]
-    options = StudyOptions(
-        ("tiny",), ("source",), n_per_class=(3,), n_seeds=1, n_test=8, methods=("zero-shot", "plr-l")
-    )
+    variants = [ModelVariant("tiny", "source", tiny_llama.path, info.sha256, info, "")]
+    methods = ("zero-shot", "plr-l")
+    options = StudyOptions(("tiny",), ("source",), n_per_class=(3,), n_seeds=1, n_test=8, methods=methods)
+    plan = make_plan(read_tasks(folder), variants, options)
     results = Results(tmp_path / "results.sqlite")
-    left = units(read_tasks(folder), variants, options, results)
+    left = plan.left(results)
     assert len(left) == 2
 
     def stop(number: int, unit: object) -> None:
@@ -182,7 +192,7 @@ def test_an_interrupt_keeps_the_units_before_it(folder: Path, tiny_llama: TinyMo
     results.close()
     kept = Results(tmp_path / "results.sqlite")
     assert {row["task"] for row in kept.rows()} == {left[0].task.name}
-    assert [unit.task.name for unit in units(read_tasks(folder), variants, options, kept)] == [left[1].task.name]
+    assert [unit.task.name for unit in plan.left(kept)] == [left[1].task.name]
     kept.close()
 
 
@@ -298,7 +308,7 @@ def test_a_model_elsewhere_is_asked_and_its_replies_are_kept(
     (row,) = [row for row in json.loads((tmp_path / "all.json").read_text()) if row["method"] == "endpoint"]
     assert row["model"] == "large"
     assert row["n_unknown"] > 0
-    assert row["cost"] > 0
+    assert row["cost_of_this_run"] > 0
     assert "log_loss" not in row
     assert "| endpoint | " in (tmp_path / "report.md").read_text("utf-8")
 
@@ -318,6 +328,138 @@ def test_quick_is_little(folder: Path, tiny_llama: TinyModel, tmp_path: Path) ->
     assert {row["n_per_class"] for row in rows if row["method"] == "plr-e"} == {5}
 
 
+def test_what_changed_is_measured_anew_and_only_it_is_shown(tiny_llama: TinyModel, tmp_path: Path) -> None:
+    texts, labels = load_demo()
+    path = tmp_path / "rows.csv"
+
+    def study(question: str, rows: slice, *more: object) -> list[dict[str, Any]]:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            pairs = list(zip(texts, labels, strict=True))[rows]
+            csv.writer(file).writerows([("text", "label"), *pairs])
+        words = ["study", "--tasks", path, "--instruction", question, "--model", tiny_llama.path, "--bits", "8",
+                 "--methods", "zero-shot", "--test-rows", "20", "-q", "-o", tmp_path / "out", "--json",
+                 tmp_path / "all.json", *more]  # fmt: skip
+        assert main([str(word) for word in words]) == 0
+        return json.loads((tmp_path / "all.json").read_text())
+
+    (first,) = study("What does the customer want?", slice(None))
+    (other,) = study("Which animal is it?", slice(None))
+    assert other["source"] != first["source"]
+    assert other["log_loss"] != first["log_loss"]
+    (fewer,) = study("What does the customer want?", slice(0, 60))
+    assert fewer["source"] not in (first["source"], other["source"])
+    (again,) = study("What does the customer want?", slice(None))
+    assert again == first
+    (small,) = study("What does the customer want?", slice(None), "--test-rows", "10")
+    assert small["n_test"] == 10  # and the 20 of before are not shown beside it
+
+
+def test_two_models_of_one_name_are_refused(folder: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:
+    other = tmp_path / tiny_llama.path.name
+    other.write_bytes(tiny_llama.path.read_bytes())
+    words = ["study", "--tasks", folder, "--model", tiny_llama.path, other, "--bits", "source", "-o", tmp_path / "out"]
+    assert main([str(word) for word in [*words, "-q"]]) == 1
+
+
+def test_a_task_that_fails_does_not_stop_the_others(
+    folder: Path, tiny_llama: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "tasks"
+    shutil.copytree(folder, root)
+    entries = json.loads((root / "tasks.json").read_text())["tasks"]
+    entries[0]["option_letters"] = {}  # nothing to answer with
+    entries[1]["option_letters"] = dict.fromkeys(entries[1]["labels"], "a")  # answers that cannot be told apart
+    (root / "tasks.json").write_text(json.dumps({"tasks": entries}))
+    words = [
+        "study",
+        "--tasks",
+        root,
+        "--model",
+        tiny_llama.path,
+        "--bits",
+        "8",
+        *OPTIONS,
+        "-q",
+        "-o",
+        tmp_path / "out",
+    ]
+    assert main([str(word) for word in [*words, "--json", tmp_path / "all.json"]]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{entries[1]['name']}, " in said
+    rows = json.loads((tmp_path / "all.json").read_text())
+    assert {row["method"] for row in rows if row["task"] == entries[0]["name"]} == {"plr-e", "plr-e final", "tf-idf"}
+    text = (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert f"Not measured: {entries[0]['name']}, wording 'paper': methods that ask for an answer" in text
+    assert f"Not measured: {entries[1]['name']}, " in text
+    assert "## By task" in text
+
+
+def test_tasks_of_unequal_size(folder: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:
+    root = tmp_path / "tasks"
+    shutil.copytree(folder, root)
+    with (root / "two" / "train.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels = {row["label"] for row in rows}
+    few = [row for label in labels for row in [one for one in rows if one["label"] == label][:6]]
+    with (root / "two" / "train.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["text", "label"])
+        writer.writeheader()
+        writer.writerows(few)
+    sizes = ("--rows", "3", "5", "12", "--seeds", "2", "--test-rows", "12")
+    words = [
+        "study",
+        "--tasks",
+        root,
+        "--model",
+        tiny_llama.path,
+        "--bits",
+        "8",
+        "--methods",
+        "plr-l",
+        "zero-shot",
+        *sizes,
+    ]
+    words += ["-q", "-o", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 0
+    text = (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert "Not measured: two: 12 rows of each class; it has 6 of" in text
+    means = text.partition("## Means")[2].partition("## ")[0]
+    assert "from 5 rows of each class" in means
+    assert "| plr-l |" in means
+    curves = text.partition("## Learning curves")[2].partition("## ")[0]
+    assert "12 rows a class" not in curves
+    assert "| plr-l |" in curves
+
+
+def test_few_shot_is_compared_on_the_same_rows(measured: Path, folder: Path) -> None:
+    (task,) = read_tasks(folder, ["three"])
+    assert task.tested(12)[:6] == task.tested(6)
+    rows = rows_of(measured)
+    few = next(row for row in rows if row["method"] == "few-shot")
+    assert few["balanced_accuracy_of_few_shot_rows"] == few["balanced_accuracy"]
+    assert all("balanced_accuracy_of_few_shot_rows" in row for row in rows)
+
+
+def test_draws_that_share_most_rows_get_no_interval() -> None:
+    row = {"task": "a", "model": "m", "bits": "4", "wording": "paper", "method": "plr-e", "n_per_class": 5, "n_test": 9}
+    rows = [{**row, "seed": seed, "accuracy": 0.5 + seed / 10, "share_of_pool": 0.5} for seed in range(2)]
+    assert mean_of(rows, "accuracy").half_width > 0
+    overlapping = [{**one, "share_of_pool": 0.6} for one in rows]
+    assert np.isnan(mean_of(overlapping, "accuracy").half_width)
+    assert str(mean_of(overlapping, "accuracy")) == "0.550"
+
+
+def test_texts_that_are_there_twice_do_not_leak(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    rows = [(f"text {n % 10}", "a" if n % 10 < 5 else "b") for n in range(40)] + [("both", "a"), ("both", "b")]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    task = read_csv_task(path, "text", "label", "Which?")
+    assert len(task.train) + len(task.test) == 10
+    assert not set(task.train) & set(task.test)
+
+
 def test_draws_are_nested_and_differ_by_seed(folder: Path) -> None:
     (task,) = read_tasks(folder, ["three"])
     small, large, other = task.draw(3, 0), task.draw(6, 0), task.draw(6, 1)
@@ -327,7 +469,7 @@ def test_draws_are_nested_and_differ_by_seed(folder: Path) -> None:
     assert task.draw(10_000, 0) is None
     assert task.tested(5) == task.tested(5)
     assert len(task.tested(5)) == 5
-    assert task.tested(10_000) == list(task.test)
+    assert sorted(task.tested(10_000)) == sorted(task.test)
 
 
 @pytest.mark.parametrize("wording", WORDINGS)
@@ -358,6 +500,14 @@ def test_bad_tasks(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "tasks.json").write_text(json.dumps({"tasks": [entry]}))
     with pytest.raises(InputError, match=r"the task 'two' in .* has no 'option_letters'"):
         read_tasks(tmp_path)
+    entry["option_letters"] = {"a": "a", "c": "b"}
+    (tmp_path / "tasks.json").write_text(json.dumps({"tasks": [entry]}))
+    with pytest.raises(InputError, match=r"has option_letters for \['a', 'c'\]: expected \['a', 'b'\]"):
+        read_tasks(tmp_path)
+    for entries in ([], [described("two", ["a", "b"])] * 2):
+        (tmp_path / "tasks.json").write_text(json.dumps({"tasks": entries}))
+        with pytest.raises(InputError, match="expected some, each with its own name"):
+            read_tasks(tmp_path)
     with pytest.raises(InputError, match="no task 'four' in"):
         read_tasks(folder, ["four"])
     one = tmp_path / "one.csv"
@@ -378,6 +528,8 @@ def test_bad_tasks(folder: Path, tmp_path: Path) -> None:
         ({"n_per_class": (0,)}, "rows is 0"),
         ({"n_seeds": 0}, "seeds is 0"),
         ({"n_test": 0}, "test rows is 0"),
+        ({"n_seeds": 10**20}, "seeds is 1.*: expected 1 to 1,000"),
+        ({"methods": ("endpoint",)}, "no endpoint is named"),
     ],
 )
 def test_bad_options(settings: dict[str, Any], message: str) -> None:
@@ -401,7 +553,7 @@ def test_results_of_another_file(tmp_path: Path) -> None:
 
 def test_results_are_kept_all_or_none(tmp_path: Path) -> None:
     results = Results(tmp_path / "r.sqlite")
-    cells = [Cell("t", "m", "4", "paper", "plr-e", n, 0, 10) for n in (5, 10)]
+    cells = [Cell("t", "m", "4", "paper", "plr-e", n, 0, 10, "") for n in (5, 10)]
     results.put([(cells[0], {"accuracy": 0.5})])
     with pytest.raises(TypeError):
         results.put([(cells[1], {"accuracy": 0.5}), (cells[0], {"accuracy": object()})])
@@ -429,9 +581,23 @@ def test_calibration_error_of_what_is_known() -> None:
     rng = np.random.default_rng(0)
     p = np.concatenate([np.full((2000, 1), 0.7), np.full((2000, 1), 0.3)], axis=1)
     right = (rng.random(2000) < 0.7).astype(int)
-    assert calibration_error(p, 1 - right) < 0.08
-    assert calibration_error(p, np.ones(2000, dtype=int)) == pytest.approx(0.7)
+    # Equal confidences are one bin: what is left is the error of one mean.
+    assert calibration_error(p, 1 - right) == pytest.approx(abs(right.mean() - 0.7))
+    assert calibration_error(p, np.ones(2000, dtype=int)) == pytest.approx(0.7 - 0.0)
     assert calibration_error(p, np.zeros(2000, dtype=int)) == pytest.approx(0.3)
+
+
+def test_chance_makes_a_calibration_error_and_how_much_is_told() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet([1.0, 1.0, 1.0], 300)
+    found = []
+    for _ in range(40):
+        codes = (rng.random((300, 1)) > np.cumsum(p, axis=1)[:, :-1]).sum(axis=1)
+        scores = scores_of(np.log(p), codes)
+        found.append((scores["calibration_error"], scores["calibration_error_by_chance"]))
+    errors, expected = np.array(found).T
+    assert errors.mean() > 0.04  # of probabilities that are right
+    assert errors.mean() == pytest.approx(expected.mean(), abs=0.01)
 
 
 def test_means_and_crossings() -> None:

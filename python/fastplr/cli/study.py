@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastplr.cli.options import debug_option, quiet_option, threads_option
 from fastplr.model_store import DEFAULT_MODEL
 
+if TYPE_CHECKING:
+    from fastplr.study import Plan, StudyOptions, StudyTask
+    from fastplr.study.plan import ModelVariant, Unit
+
 #: What --quick measures: a look at six tasks at most.
 QUICK = {"n_per_class": (10, 50), "n_seeds": 2, "n_test": 100, "n_few_shot": 50}
-QUICK_TASKS = 6
+QUICK_TASKS, QUICK_HOURS = 6, 0.12
 
 
 class ListOptions(click.Command):
@@ -104,31 +112,13 @@ def study(
     """Compare methods on labelled tasks.
 
     One pass of each model over a task feeds zero-shot, PLR-L and PLR-E at all numbers of rows and all draws. What is
-    measured is kept at once; the same command goes on after it was stopped.
+    measured is kept task by task; the same command goes on after it was stopped, and measures anew what changed: rows,
+    prompts, model files. Model files of other widths are made first, with --plan too.
     """
     from fastplr.errors import InputError
-    from fastplr.study import (
-        Endpoint,
-        Results,
-        StudyOptions,
-        as_html,
-        as_markdown,
-        estimate,
-        read_csv_task,
-        read_tasks,
-        units,
-        variant,
-    )
-    from fastplr.study import run as run_units
-    from fastplr.tables import atomic_output, check_output
+    from fastplr.study import Endpoint, Results, StudyOptions, check_names, estimate, make_plan, run_units, variant
+    from fastplr.tables import check_output
 
-    source = Path(tasks)
-    if source.is_dir():
-        chosen = read_tasks(source, only)
-    elif instruction is None:
-        raise click.UsageError("--tasks names a table: expected --instruction with the question that its labels answer")
-    else:
-        chosen = [read_csv_task(source, text_column, label_column, instruction)]
     given = {
         "n_per_class": tuple(sorted(set(rows))), "n_seeds": seeds, "n_test": test_rows, "n_few_shot": few_shot_rows,
         "bits": tuple(dict.fromkeys(bits)), "wordings": tuple(dict.fromkeys(wordings)),
@@ -138,6 +128,7 @@ def study(
     names = tuple(dict.fromkeys(models)) or (DEFAULT_MODEL,)
     endpoint = None if endpoint_model is None else Endpoint(endpoint_model, endpoint_url, endpoint_prices)
     options = StudyOptions(models=names, k=k, endpoint=endpoint, n_threads=threads, **settings)  # type: ignore[arg-type]
+    chosen = _tasks_of(tasks, only, text_column, label_column, instruction)
     if quick:
         chosen = chosen[:QUICK_TASKS]
 
@@ -149,64 +140,121 @@ def study(
     if json_output is not None:
         check_output(json_output, devices=False)
     progress = False if quiet else None
-    variants = [
-        variant(model, one, folder / "models", progress=progress) for model in options.models for one in options.bits
-    ]
+    variants = [variant(model, one, folder / "models", progress=progress) for model in names for one in options.bits]
+    check_names(variants)
+    plan = make_plan(chosen, variants, options)
     results = Results(folder / "results.sqlite")
+    failed: list[str] = []
     try:
-        left = units(chosen, variants, options, results)
-        if only_plan or not quiet:
-            _print_plan(estimate(left, variants, options), len(left))
+        left = plan.left(results)
+        if only_plan or quick or not quiet:
+            expected = estimate(left, variants, options)
+            if quick and not only_plan:
+                plan, left, expected = _within_ten_minutes(plan, left, expected)
+            if only_plan or not quiet:
+                _print_plan(expected, plan.left_out)
         if only_plan:
             return
 
-        def tell(number: int, unit: object) -> None:
+        def tell(number: int, unit: Unit) -> None:
             if not quiet:
-                one = left[number]
-                of = (
-                    ""
-                    if one.model is None
-                    else f", {variants[one.model].name}, {variants[one.model].bits} bits, {one.wording}"
-                )
-                click.echo(f"{number + 1} of {len(left)}: {one.task.name}{of}", err=True)
+                first = unit.cells[0]
+                what = ", ".join(filter(None, (first.model, first.bits and f"{first.bits} bits", first.wording)))
+                click.echo(f"{number + 1} of {len(left)}: {unit.task.name} {what}", err=True)
 
-        run_units(left, variants, options, results, cache=cache or None, progress=progress, on_unit=tell)
-        wanted = {task.name for task in chosen}
-        found = [row for row in results.rows() if row["task"] in wanted]
+        try:
+            failed = run_units(left, variants, options, results, cache=cache or None, progress=progress, on_unit=tell)
+        finally:  # of what there is, where it is stopped
+            found = results.rows(plan.cells)
+            _write_reports(found, _about(variants, options, (*plan.left_out, *failed), found), folder, json_output)
     finally:
         results.close()
-    about = [_about(one) for one in variants]
+    if not quiet:
+        click.echo(f"written: {folder / 'report.html'}, {folder / 'report.md'}, {folder / 'results.sqlite'}")
+    if failed:
+        raise InputError(f"{len(failed)} of {len(left)} could not be measured: {'; '.join(failed[:3])}")
+
+
+def _tasks_of(
+    tasks: str, only: tuple[str, ...], text_column: str, label_column: str, instruction: str | None
+) -> list[StudyTask]:
+    from fastplr.study import read_csv_task, read_tasks
+
+    source = Path(tasks)
+    if source.is_dir() or not source.exists():
+        return read_tasks(source, only)
+    if instruction is None:
+        raise click.UsageError("--tasks names a table: expected --instruction with the question that its labels answer")
+    return [read_csv_task(source, text_column, label_column, instruction)]
+
+
+def _within_ten_minutes(
+    plan: Plan, left: list[Unit], expected: list[dict[str, Any]]
+) -> tuple[Plan, list[Unit], list[dict[str, Any]]]:
+    """As many tasks, from the first on, as fit; one at least."""
+    hours: dict[str, float] = {}
+    for row in expected:
+        hours[row["task"]] = hours.get(row["task"], 0.0) + row.get("hours", 0.0)
+    names = list(hours)
+    kept = [name for n, name in enumerate(names) if n == 0 or sum(hours[one] for one in names[: n + 1]) < QUICK_HOURS]
+    if len(kept) == len(names):
+        return plan, left, expected
+    dropped = [name for name in names if name not in kept]
+    note = f"{', '.join(dropped)}: left out to end within ten minutes"
+    units = tuple(unit for unit in plan.units if unit.task.name not in dropped)
+    return (
+        replace(plan, units=units, left_out=(*plan.left_out, note)),
+        [unit for unit in left if unit.task.name not in dropped],
+        [row for row in expected if row["task"] not in dropped],
+    )
+
+
+def _write_reports(rows: list[dict[str, Any]], about: list[str], folder: Path, json_output: str | None) -> None:
+    from fastplr.study import as_html, as_markdown
+    from fastplr.tables import atomic_output
+
     title = "fastplr study"
-    for name, text in (("report.md", as_markdown(found, title, about)), ("report.html", as_html(found, title, about))):
+    for name, text in (("report.md", as_markdown(rows, title, about)), ("report.html", as_html(rows, title, about))):
         with atomic_output(folder / name) as file:
             file.write(text.encode("utf-8"))
     if json_output is not None:
         with atomic_output(json_output) as file:
-            file.write(json.dumps(found, indent=1).encode("utf-8"))
-    if not quiet:
-        click.echo(f"written: {folder / 'report.html'}, {folder / 'report.md'}, {folder / 'results.sqlite'}")
+            file.write(json.dumps(rows, indent=1).encode("utf-8"))
 
 
-def _about(one: object) -> str:
-    from fastplr.study.plan import ModelVariant
+def _about(
+    variants: Sequence[ModelVariant], options: StudyOptions, left_out: Sequence[str], rows: list[dict[str, Any]]
+) -> list[str]:
+    """What stands at the top of a report."""
+    from fastplr import __version__
 
-    assert isinstance(one, ModelVariant)
-    mix = ", ".join(
-        f"{share.type} {100 * share.n_elements / one.info.n_parameters:.0f} %" for share in one.info.tensor_mix
-    )
-    made = ""
-    if one.source_bits_per_weight < min(16.0, one.info.bits_per_weight - 0.01):
-        made = f", made from a file of {one.source_bits_per_weight:.2f}: with its quality at most"
-    return f"{one.name}, {one.bits} bits: {one.info.bits_per_weight:.2f} bits a weight ({mix}){made}."
+    n_cut = sum({(row["task"], row["model"], row["wording"]): row.get("n_cut", 0) for row in rows}.values())
+    said = [
+        f"fastplr {__version__}, {datetime.now(timezone.utc):%Y-%m-%d}. Up to {options.n_test} test rows of a task"
+        f" (few-shot:"
+        f" the first {options.n_few_shot} of them, {options.k} examples, one draw), {options.n_seeds} draws of"
+        f" training rows.",
+        *(one.describe() for one in variants),
+    ]
+    if n_cut:
+        said.append(f"{n_cut} texts were longer than a model's context, and cut.")
+    return [*said, *(f"Not measured: {what}." for what in left_out)]
 
 
-def _print_plan(rows: list[dict[str, object]], n_units: int) -> None:
-    if not n_units:
-        click.echo("nothing is left to measure", err=True)
-        return
-    for row in rows:
-        click.echo(
-            f"{row['model']}, {row['bits']} bits: {row['n_units']} passes, {row['n_tokens']:,} tokens at"
-            f" {row['tokens_per_second']:,.0f} a second: {row['hours']:.2f} hours",
-            err=True,
-        )
+def _print_plan(rows: list[dict[str, Any]], left_out: Sequence[str]) -> None:
+    for what in left_out:
+        click.echo(f"not measured: {what}", err=True)
+    if not rows:
+        click.echo("nothing is left to measure by a model", err=True)
+    for model, bits in dict.fromkeys((row["model"], row["bits"]) for row in rows):
+        own = [row for row in rows if (row["model"], row["bits"]) == (model, bits)]
+        if "hours" in own[0]:
+            click.echo(
+                f"{model}, {bits} bits: {len(own)} passes, {sum(row['n_tokens'] for row in own):,} tokens at"
+                f" {own[0]['tokens_per_second']:,.0f} a second: {sum(row['hours'] for row in own):.2f} hours, and"
+                f" some more"
+                " for solving",
+                err=True,
+            )
+        else:
+            click.echo(f"{model}: {sum(row['n_requests'] for row in own):,} texts are sent to the endpoint", err=True)

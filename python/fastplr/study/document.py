@@ -20,12 +20,17 @@ __all__ = ["as_html", "as_markdown", "learning_curves", "tables"]
 Row = Mapping[str, Any]
 Table = tuple[str, str, list[str], list[list[str]]]  # title, remark, head, rows
 
-#: What PLR-E has to pass.
-BASELINES = ("zero-shot", "zero-shot calibrated", "few-shot", "plr-l", "endpoint")
-#: Methods that learn from no rows.
+#: Methods that learn from no numbered rows.
 FLAT = ("zero-shot", "zero-shot calibrated", "few-shot", "endpoint")
+#: What PLR-E has to pass.
+BASELINES = (*FLAT, "plr-l", "tf-idf")
 #: Rows of each class of the tables that show one number of them.
 AT = 75
+OVER_DRAWS = (
+    "± is the half width of a 95 % interval over draws of the training rows, left out where draws share most of"
+    " their rows; it "
+    "says nothing of other test rows."
+)
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222;background:#fff}"
@@ -36,59 +41,7 @@ _STYLE = (
 )
 
 
-def _sizes(rows: Sequence[Row]) -> list[int]:
-    return sorted({row["n_per_class"] for row in rows if row["n_per_class"] and row["method"] != "few-shot"})
-
-
-def _at(rows: Sequence[Row], group: Group, n_per_class: int) -> list[Row]:
-    """The rows of a group at so many rows of each class; of methods that learn from none, or from examples, all."""
-    own = of_group(rows, group)
-    if group.method in FLAT:
-        return own
-    return [row for row in own if row["n_per_class"] == n_per_class]
-
-
-def _common_tasks(rows: Sequence[Row], some: Sequence[Group]) -> set[str]:
-    """Tasks that every group has at every number of rows that another one has them at."""
-    return set.intersection(*(tasks_of(of_group(rows, group)) for group in some)) if some else set()
-
-
-def tables(rows: Sequence[Row]) -> list[Table]:
-    """All tables: means, learning curves, crossings, one for each model and wording with its tasks."""
-    every = groups(rows)
-    found = _compared(rows, every)
-    for model, wording in _settings(every):
-        own = [one for one in every if (one.model, one.wording) == (model, wording)]
-        baselines = _baselines(every, wording)
-        tasks = _common_tasks(rows, own)
-        if not tasks:
-            continue
-        where = f"{model}, wording '{wording}'"
-        found.append(_means(rows, own + baselines, tasks, where))
-        found.append(_curves(rows, own + baselines, tasks, where))
-        found += _crossing_tables(rows, own + baselines, tasks, where)
-        found += [_by_task(rows, own + baselines, tasks, where, bits) for bits in sorted({one.bits for one in own})]
-    return found
-
-
-def _compared(rows: Sequence[Row], every: Sequence[Group]) -> list[Table]:
-    """Models, widths and wordings beside each other, where there are several, on the tasks that all of them have."""
-    local = [one for one in every if one.model and one.method != "endpoint"]
-    settings = sorted({(one.model, one.bits, one.wording) for one in local}, key=lambda one: (one[0], one[2], one[1]))
-    methods = [name for name in METHODS if any(one.method == name for one in local)]
-    tasks = _common_tasks(rows, local)
-    if len(settings) < 2 or not tasks:
-        return []
-    n = _closest(_sizes(rows), AT)
-    lines = []
-    for model, bits, wording in settings:
-        values = [
-            _cell(mean_of(_at(rows, Group(name, model, bits, wording), n), "balanced_accuracy", tasks))
-            for name in methods
-        ]
-        lines.append([model, bits, wording, *values])
-    remark = f"Balanced accuracy, mean over {_counted(tasks)}; methods that learn, from {n} rows of each class."
-    return [("Models, widths and wordings", remark, ["model", "bits", "wording", *methods], lines)]
+# -- what is shown of which rows --------------------------------------------------------------------------------------
 
 
 def _settings(every: Sequence[Group]) -> list[tuple[str, str]]:
@@ -101,23 +54,22 @@ def _baselines(every: Sequence[Group], wording: str) -> list[Group]:
     return [one for one in every if not one.model or (one.method == "endpoint" and one.wording == wording)]
 
 
-def _cell(mean: Mean | None) -> str:
-    return "" if mean is None else str(mean)
+def _common_tasks(rows: Sequence[Row], some: Sequence[Group]) -> set[str]:
+    """Tasks that every group has, at whatever number of rows."""
+    return set.intersection(*(tasks_of(of_group(rows, group)) for group in some)) if some else set()
 
 
-def _means(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: str) -> Table:
-    lines = []
-    n = _closest(_sizes(rows), AT)
-    for group in some:
-        own = _at(rows, group, n)
-        values = [_cell(mean_of(own, metric, tasks)) for metric in METRICS]
-        if any(values):
-            lines.append([group.name(some), *values])
-    remark = (
-        f"Means over {_counted(tasks)}; methods that learn, from {n} rows of each class. ± is the half width of a 95 % "
-        "interval over draws."
-    )
-    return f"Means: {where}", remark, ["method", *METRICS.values()], lines
+def _sizes(rows: Sequence[Row], some: Sequence[Group], tasks: set[str]) -> list[int]:
+    """Rows of each class that every group that learns has for all of `tasks`."""
+    learning = [of_group(rows, group) for group in some if group.method not in FLAT]
+    every = sorted({row["n_per_class"] for own in learning for row in own})
+    return [n for n in every if all(tasks <= tasks_of(own, n) for own in learning)]
+
+
+def _at(rows: Sequence[Row], group: Group, n_per_class: int) -> list[Row]:
+    """The rows of a group at so many rows of each class; of methods that learn from none, or from examples, all."""
+    own = of_group(rows, group)
+    return own if group.method in FLAT else [row for row in own if row["n_per_class"] == n_per_class]
 
 
 def _closest(sizes: Sequence[int], wanted: int) -> int:
@@ -128,20 +80,93 @@ def _counted(tasks: set[str]) -> str:
     return f"{len(tasks)} tasks" if len(tasks) > 6 else ", ".join(sorted(tasks))
 
 
+def _cell(mean: Mean | None) -> str:
+    return "" if mean is None else str(mean)
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """All tables: models beside each other; for each model and wording means, learning curves, crossings, tasks."""
+    every = groups(rows)
+    found = _compared(rows, every)
+    for model, wording in _settings(every):
+        own = [one for one in every if (one.model, one.wording) == (model, wording)]
+        shown = own + _baselines(every, wording)
+        tasks = _common_tasks(rows, shown) or _common_tasks(rows, own)
+        if not tasks:
+            continue
+        where = f"{model}, wording '{wording}'"
+        found += [_means(rows, shown, tasks, where), _curves(rows, shown, tasks, where)]
+        found += _crossing_tables(rows, shown, tasks, where)
+        found += [_by_task(rows, shown, tasks, where, bits) for bits in sorted({one.bits for one in own})]
+    if not _settings(every) and every:
+        tasks = _common_tasks(rows, every)
+        found.append(_curves(rows, every, tasks, "no model of this machine"))
+    return [one for one in found if one[3]]
+
+
+def _compared(rows: Sequence[Row], every: Sequence[Group]) -> list[Table]:
+    """Models, widths and wordings beside each other, where there are several, on the tasks that all of them have."""
+    local = [one for one in every if one.model and one.method != "endpoint"]
+    settings = sorted({(one.model, one.bits, one.wording) for one in local}, key=lambda one: (one[0], one[2], one[1]))
+    methods = [name for name in METHODS if any(one.method == name for one in local)]
+    tasks = _common_tasks(rows, local)
+    if len(settings) < 2 or not tasks:
+        return []
+    n = _closest(_sizes(rows, local, tasks), AT)
+    lines = []
+    for model, bits, wording in settings:
+        own = [Group(name, model, bits, wording) for name in methods]
+        values = [_cell(mean_of(_at(rows, group, n), "balanced_accuracy", tasks)) for group in own]
+        known = [row for group in own for row in of_group(rows, group) if "bits_per_weight" in row]
+        held = f"{known[0]['bits_per_weight']:.2f}" if known else ""
+        lines.append([model, bits, held, wording, *values])
+    remark = (
+        f"Balanced accuracy, mean over {_counted(tasks)}; methods that learn, from {n} rows of each class. {OVER_DRAWS}"
+    )
+    head = ["model", "bits asked for", "bits a weight", "wording", *methods]
+    return [("Models, widths and wordings", remark, head, lines)]
+
+
+def _means(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: str) -> Table:
+    lines = []
+    n = _closest(_sizes(rows, some, tasks), AT)
+    for group in some:
+        own = _at(rows, group, n)
+        values = [_cell(mean_of(own, metric, tasks)) for metric in METRICS]
+        if any(values):
+            chance = mean_of(own, "calibration_error_by_chance", tasks)
+            tested = sorted({row["n_test"] for row in own})
+            shown = f"{tested[0]}" if len(tested) == 1 else f"{tested[0]} to {tested[-1]}"
+            lines.append([group.name(some), *values, "" if chance is None else f"{chance.value:.3f}", shown])
+    remark = (
+        f"Means over {_counted(tasks)}; methods that learn, from {n} rows of each class. {OVER_DRAWS} The last"
+        f" column but one"
+        " is the calibration error that probabilities which are right would have by chance, with as many test rows."
+    )
+    head = ["method", *METRICS.values(), "of it by chance", "test rows"]
+    return f"Means: {where}", remark, head, lines
+
+
 def _curves(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: str) -> Table:
-    sizes = _sizes(rows)
+    sizes = _sizes(rows, some, tasks)
     lines = []
     for group in some:
         values = [_cell(mean_of(_at(rows, group, n), "balanced_accuracy", tasks)) for n in sizes]
         if group.method in FLAT:
-            values = values[:1] + [""] * (len(values) - 1)
+            flat = _cell(mean_of(of_group(rows, group), "balanced_accuracy", tasks))
+            values = [flat, *[""] * (max(len(sizes), 1) - 1)]
         if any(values):
             lines.append([group.name(some), *values])
     remark = (
-        f"Balanced accuracy, mean over {_counted(tasks)}. Zero-shot and few-shot learn from no rows: their one "
-        "value stands in the first column."
+        f"Balanced accuracy, mean over {_counted(tasks)}. {OVER_DRAWS} Of methods that learn from no numbered rows"
+        f" the one value"
+        " stands in the first column."
     )
-    return f"Learning curves: {where}", remark, ["method", *(f"{n} rows a class" for n in sizes)], lines
+    head = ["method", *(f"{n} rows a class" for n in sizes)] if sizes else ["method", "value"]
+    return f"Learning curves: {where}", remark, head, lines
 
 
 def _crossing_tables(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: str) -> list[Table]:
@@ -156,41 +181,50 @@ def _crossing_tables(rows: Sequence[Row], some: Sequence[Group], tasks: set[str]
             wanted = tasks if task is None else {task}
             lines.append([task or "mean of tasks", *(_crossing(rows, group, other, wanted) for other in others)])
         remark = (
-            "The fewest rows of each class from which on PLR-E is not below, in balanced accuracy; - where it is never."
+            "The fewest rows of each class from which on the mean over draws of PLR-E is not below, in balanced"
+            " accuracy, on the"
+            " same test rows; ≤ where that is the fewest that were tried, - where it is never."
         )
         bits = f", {group.bits} bits" if group.bits != "source" else ""
-        found.append(
-            (f"Rows until PLR-E passes: {where}{bits}", remark, ["task", *(one.method for one in others)], lines)
-        )
+        head = ["task", *(one.method for one in others)]
+        found.append((f"Rows until PLR-E passes: {where}{bits}", remark, head, lines))
     return found
 
 
 def _crossing(rows: Sequence[Row], group: Group, other: Group, tasks: set[str]) -> str:
+    metric = "balanced_accuracy_of_few_shot_rows" if other.method == "few-shot" else "balanced_accuracy"
+    own_sizes = _sizes(rows, [group, other], tasks)
+
     def curve(of: Group) -> dict[int, float]:
-        values = {n: mean_of(_at(rows, of, n), "balanced_accuracy", tasks) for n in _sizes(rows)}
+        values = {n: mean_of(_at(rows, of, n), metric, tasks) for n in own_sizes}
         return {n: mean.value for n, mean in values.items() if mean is not None}
 
     mine, theirs = curve(group), curve(other)
     differences = [(n, mine[n] - theirs[n]) for n in sorted(mine) if n in theirs]
+    if not differences:
+        return ""
     found = crossings(differences, 0.0)
-    return "-" if found is None else str(found)
+    return "-" if found is None else f"≤ {found}" if found == differences[0][0] else str(found)
 
 
 def _by_task(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: str, bits: str) -> Table:
     own = [one for one in some if one.bits in (bits, "")]
-    n = _closest(_sizes(rows), AT)
+    n = _closest(_sizes(rows, own, tasks), AT)
     lines = [
         [task, *(_cell(mean_of(_at(rows, group, n), "balanced_accuracy", {task})) for group in own)]
         for task in sorted(tasks)
     ]
     name = f"{bits} bits" if bits != "source" else "as fetched"
-    remark = f"Balanced accuracy; methods that learn, from {n} rows of each class."
+    remark = f"Balanced accuracy; methods that learn, from {n} rows of each class. {OVER_DRAWS}"
     return f"By task: {where}, {name}", remark, ["task", *(one.method for one in own)], lines
+
+
+# -- as text and as a page --------------------------------------------------------------------------------------------
 
 
 def as_markdown(rows: Sequence[Row], title: str, about: Sequence[str]) -> str:
     """Headings and tables."""
-    parts = [f"# {title}", *about, _glossary_markdown(rows)]
+    parts = [f"# {title}", *about, "\n".join(f"- **{name}**: {what}." for name, what in _glossary(rows))]
     for heading, remark, head, lines in tables(rows):
         parts += [f"## {heading}", remark, _markdown_table(head, lines)]
     return "\n\n".join(parts) + "\n"
@@ -198,18 +232,13 @@ def as_markdown(rows: Sequence[Row], title: str, about: Sequence[str]) -> str:
 
 def _markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rule = ["---", *["--:"] * (len(head) - 1)]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [head, rule, *lines]
-    )
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in [head, rule, *lines]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
 def _glossary(rows: Sequence[Row]) -> list[tuple[str, str]]:
     used = {row["method"] for row in rows} | {row["wording"] for row in rows}
     return [(name, what) for name, what in {**METHODS, **WORDINGS}.items() if name in used]
-
-
-def _glossary_markdown(rows: Sequence[Row]) -> str:
-    return "\n".join(f"- **{name}**: {what}." for name, what in _glossary(rows))
 
 
 def as_html(rows: Sequence[Row], title: str, about: Sequence[str]) -> str:
@@ -248,28 +277,32 @@ def learning_curves(rows: Sequence[Row]) -> Figure | None:
     settings = _settings(every)
     if not settings:
         return None
-    figure = Figure(figsize=(6.4, 4.2 * len(settings)), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.6 * len(settings)), layout="constrained")
     for number, (model, wording) in enumerate(settings):
         own = [one for one in every if (one.model, one.wording) == (model, wording)]
-        tasks = _common_tasks(rows, own)
+        shown = own + _baselines(every, wording)
+        tasks = _common_tasks(rows, shown) or _common_tasks(rows, own)
+        sizes = _sizes(rows, shown, tasks)
         axes = figure.add_subplot(len(settings), 1, number + 1)
-        for group in own + _baselines(every, wording):
-            points = [(n, mean_of(_at(rows, group, n), "balanced_accuracy", tasks)) for n in _sizes(rows)]
+        flat_styles = iter(("--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)), (0, (5, 5)), (0, (1, 4))))
+        for group in shown:
+            flat = group.method in FLAT
+            points = [(n, mean_of(_at(rows, group, n), "balanced_accuracy", tasks)) for n in sizes]
             known = [(n, mean) for n, mean in points if mean is not None]
             if not known:
                 continue
-            x, y = [n for n, _ in known], [mean.value for _, mean in known]
-            flat = group.method in FLAT
             axes.errorbar(
-                x, y, yerr=None if flat else [mean.half_width for _, mean in known], label=group.name(own),
-                linestyle="--" if flat else "-", marker="" if flat else "o", markersize=3, capsize=2,
+                [n for n, _ in known], [mean.value for _, mean in known],
+                yerr=None if flat else [mean.half_width for _, mean in known], label=group.name(own),
+                linestyle=next(flat_styles, "--") if flat else "-", marker="" if flat else "o", markersize=3, capsize=2,
             )  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_xticks(_sizes(rows), [str(n) for n in _sizes(rows)])
-        axes.minorticks_off()
+        if sizes:
+            axes.set_xscale("log")
+            axes.set_xticks(sizes, [str(n) for n in sizes])
+            axes.minorticks_off()
         axes.set_xlabel("labelled rows of each class")
         axes.set_ylabel("balanced accuracy")
         axes.set_title(f"{model}, wording '{wording}': mean of {_counted(tasks)}", fontsize=9)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=7)
+            axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

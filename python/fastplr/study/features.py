@@ -31,8 +31,9 @@ class Pass:
         features: float32 ``(n_texts, n_layers, n_poolings, n_embd)`` of `layers` and :data:`POOLINGS`.
         layers: Candidate layers.
         final: float32 ``(n_texts, n_embd)``: after the output norm, mean over all tokens.
-        label_logits: float64 ``(n_texts, n_labels)``, in the order of the prompt's answers.
+        label_logits: float64 ``(n_texts, n_labels)``, in the order of the prompt's answers; no columns without them.
         n_tokens: Of all texts, prompt included.
+        n_cut: Texts that were longer than the context.
         seconds: Of the pass.
     """
 
@@ -41,6 +42,7 @@ class Pass:
     final: npt.NDArray[np.float32]
     label_logits: npt.NDArray[np.float64]
     n_tokens: int
+    n_cut: int
     seconds: float
 
 
@@ -49,29 +51,32 @@ def one_pass(
     texts: Sequence[str],
     prompt: Prompt,
     *,
+    with_answers: bool,
     n_threads: int | None,
     cache: Any = None,
     progress: bool | None = None,
 ) -> Pass:
-    """Embed `texts` once, at full depth, with everything on the way; texts that are too long are cut.
-
-    Encoders have no answers: their `label_logits` have no columns.
-    """
-    answers = LabelLogits(model, prompt=prompt, on_long="truncate", n_threads=n_threads, cache=cache, progress=progress)
-    embedder: Embedder = answers.embedder()
+    """Embed `texts` once, at full depth, with everything on the way; texts that are too long are cut."""
+    settings: dict[str, Any] = {"on_long": "truncate", "n_threads": n_threads, "cache": cache, "progress": progress}
+    answers = LabelLogits(model, prompt=prompt, **settings)
+    asked = Prompt(prompt.prefix, prompt.suffix + prompt.cue)
+    embedder = answers.embedder() if with_answers else Embedder(model, prompt=asked, **settings)
     layers = candidate_layers(embedder.n_layers, MAX_LAYER)
-    poolings = [*POOLINGS, "last"]
     started = time.perf_counter()
-    found, n_tokens = embedder._embed_counted(list(texts), [*layers, -1], poolings, None)
+    run, _ = embedder._run([*layers, -1], [*POOLINGS, "last"])
+    found = np.empty((len(texts), *run.row_shape), dtype=np.float32)
+    run.fill(list(texts), found)
     logits = np.empty((len(texts), 0))
-    if not embedder.model_info.is_encoder:
+    if with_answers:
         logits = answers.of_states(texts, np.ascontiguousarray(found[:, -1, -1]))
     seconds = time.perf_counter() - started
+    final = found[:, -1, POOLINGS.index("mean_all")]
     return Pass(
         np.ascontiguousarray(found[:, :-1, :-1]),
         layers,
-        np.ascontiguousarray(found[:, -1, POOLINGS.index("mean_all")]),
+        np.ascontiguousarray(final),
         logits,
-        n_tokens,
+        run.n_tokens,
+        run.n_cut,
         seconds,
     )

@@ -31,12 +31,12 @@ N_FOLDS = 5
 METHODS = {
     "plr-e": "penalised logistic regression on hidden states, layer and pooling chosen by the training rows",
     "plr-e final": "the same on the state after the output norm, mean over all tokens",
-    "plr-l": "penalised logistic regression on the logits of the answers",
+    "plr-l": "penalised logistic regression on the logits of the answers, calibrated as plr-e",
     "zero-shot": "the answer that the model finds most probable",
     "zero-shot calibrated": "the same, calibrated by texts without content (Zhao et al. 2021)",
     "few-shot": "zero-shot with labelled examples before the text",
     "endpoint": "the answer of a model behind an endpoint",
-    "tf-idf": "penalised logistic regression on TF-IDF of words and pairs of words; no language model",
+    "tf-idf": "penalised logistic regression on TF-IDF of words and pairs of words, not calibrated; no language model",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from fastplr.errors import InputError
 __all__ = ["Cell", "Results"]
 
 #: Written into the file; another number is another layout.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Cell:
         n_per_class: Rows of each class that were learned from; 0 where none were; of few-shot the examples in all.
         seed: Of the draw; 0 where nothing is drawn.
         n_test: Rows tested on.
+        source: Digest of the rows, the prompt and the model file: what was measured with others is another cell.
     """
 
     task: str
@@ -40,6 +41,7 @@ class Cell:
     n_per_class: int
     seed: int
     n_test: int
+    source: str
 
 
 _KEYS = tuple(Cell.__dataclass_fields__)
@@ -71,13 +73,9 @@ class Results:
                     "PRIMARY KEY (model, question, text))"
                 )
                 self._database.execute(f"PRAGMA user_version = {VERSION}")
+            self._known = {Cell(*row) for row in self._database.execute(f"SELECT {', '.join(_KEYS)} FROM results")}
         except sqlite3.Error as error:
             raise InputError(f"{str(path)!r} cannot be used for the results of a study: {error}") from error
-        self._known = {self._cell(row) for row in self._database.execute(f"SELECT {', '.join(_KEYS)} FROM results")}
-
-    @staticmethod
-    def _cell(row: Iterable[Any]) -> Cell:
-        return Cell(*row)
 
     def __contains__(self, cell: Cell) -> bool:
         return cell in self._known
@@ -93,10 +91,11 @@ class Results:
             raise InputError(f"results cannot be written to {str(self.path)!r}: {error}") from error
         self._known |= {Cell(*row[:-1]) for row in rows}
 
-    def rows(self) -> list[dict[str, Any]]:
-        """All of them, each with the fields of its cell and what was found, in a fixed order."""
+    def rows(self, cells: Collection[Cell] | None = None) -> list[dict[str, Any]]:
+        """What was found of `cells`, of all where None, each with the fields of its cell, in a fixed order."""
         query = f"SELECT {', '.join(_KEYS)}, found FROM results ORDER BY {', '.join(_KEYS)}"
-        return [{**asdict(Cell(*row[:-1])), **json.loads(row[-1])} for row in self._database.execute(query)]
+        found = [(Cell(*row[:-1]), row[-1]) for row in self._database.execute(query)]
+        return [{**asdict(cell), **json.loads(text)} for cell, text in found if cells is None or cell in cells]
 
     def replies(self, model: str, question: str) -> dict[str, str]:
         """What a model elsewhere said of each text: a label, or nothing where it named none."""

@@ -12,6 +12,8 @@ Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
 N_BINS = 15
+#: Draws of labels by which it is known what chance alone makes of the calibration error.
+N_SIMULATED = 20
 #: Names of the metrics and their headings, the most important one first.
 METRICS = {
     "balanced_accuracy": "balanced accuracy",
@@ -23,7 +25,9 @@ METRICS = {
 
 
 def scores_of(log_p: Floats, codes: Codes) -> dict[str, float]:
-    """All of :data:`METRICS`.
+    """All of :data:`METRICS`, and ``calibration_error_by_chance``: what the calibration error of probabilities that"
+    " are right
+    would be with as many rows.
 
     Args:
         log_p: Log-probabilities ``(n_rows, n_classes)``.
@@ -33,7 +37,16 @@ def scores_of(log_p: Floats, codes: Codes) -> dict[str, float]:
         **scores_of_labels(log_p.argmax(axis=1), codes),
         "log_loss": float(-log_p[np.arange(len(codes)), codes].mean()),
         "calibration_error": calibration_error(np.exp(log_p), codes),
+        "calibration_error_by_chance": _by_chance(np.exp(log_p)),
     }
+
+
+def _by_chance(probabilities: Floats) -> float:
+    """What :func:`calibration_error` is on average where these probabilities are right: labels are drawn by them."""
+    rng = np.random.default_rng(0)
+    steps = np.cumsum(probabilities / probabilities.sum(axis=1, keepdims=True), axis=1)
+    drawn = [(rng.random((len(steps), 1)) > steps[:, :-1]).sum(axis=1) for _ in range(N_SIMULATED)]
+    return float(np.mean([calibration_error(probabilities, codes) for codes in drawn]))
 
 
 def scores_of_labels(predicted: Codes, codes: Codes) -> dict[str, float]:
@@ -50,7 +63,8 @@ def scores_of_labels(predicted: Codes, codes: Codes) -> dict[str, float]:
 def calibration_error(
     probabilities: Floats, codes: Codes, weights: Floats | None = None, n_bins: int = N_BINS
 ) -> float:
-    """Expected calibration error: over bins of equal mass of the probability of the predicted class, the mean distance
+    """Expected calibration error: over bins of equal mass of the probability of the predicted class, the mean"
+    " distance
     between that probability and the share of right predictions (Naeini et al. 2015; equal mass: Nixon et al.,
     arXiv 1904.01685).
 
@@ -66,6 +80,8 @@ def calibration_error(
     order = np.argsort(confidence, kind="stable")
     mass = np.cumsum(weights[order]) / weights.sum()
     bins = np.minimum((mass * n_bins - 1e-9).astype(int), n_bins - 1)
+    first = np.searchsorted(confidence[order], confidence[order])  # what is equal belongs together
+    bins = bins[first]
     error = 0.0
     for number in range(n_bins):
         own = order[bins == number]

@@ -15,6 +15,9 @@ __all__ = ["Group", "Mean", "crossings", "groups", "mean_of", "of_group", "tasks
 
 Row = Mapping[str, Any]
 
+#: Share of the rows of a class up to which draws are different enough for an interval over them.
+MOST_OF_POOL = 0.5
+
 
 @dataclass(frozen=True)
 class Group:
@@ -40,7 +43,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over tasks, and the half width of its 95 % interval over seeds (Student); NaN of one seed."""
+    """A mean over tasks, and the half width of its 95 % interval over draws (Student); NaN of one draw, and where"
+    " draws
+    share most of their rows.
+    """
 
     value: float
     half_width: float
@@ -87,7 +93,9 @@ def mean_of(rows: Iterable[Row], metric: str, tasks: Iterable[str] | None = None
         tasks: Names.
     """
     by_seed: dict[int, dict[str, float]] = defaultdict(dict)
+    overlapping = False
     for row in rows:
+        overlapping = overlapping or row.get("share_of_pool", 0.0) > MOST_OF_POOL
         if metric not in row:  # one that needs probabilities, of a method that has none
             return None
         by_seed[row["seed"]][row["task"]] = row[metric]
@@ -98,7 +106,7 @@ def mean_of(rows: Iterable[Row], metric: str, tasks: Iterable[str] | None = None
         return None
     means = [float(np.mean([of_task[task] for task in wanted])) for of_task in by_seed.values()]
     half = math.nan
-    if len(means) > 1:
+    if len(means) > 1 and not overlapping:
         half = float(student.ppf(0.975, len(means) - 1) * np.std(means, ddof=1) / math.sqrt(len(means)))
     return Mean(float(np.mean(means)), half, len(wanted), len(means))
 

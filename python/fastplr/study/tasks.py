@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,18 @@ class StudyTask:
     test: tuple[Row, ...]
     described: Mapping[str, Any]
 
+    @cached_property
+    def digest(self) -> str:
+        """What tells its rows and labels from others."""
+        rows = json.dumps([self.labels, self.train, self.test], ensure_ascii=False)
+        return hashlib.sha256(rows.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @cached_property
+    def n_of_class(self) -> dict[str, int]:
+        """Rows of each class in `train`."""
+        counts = Counter(label for _, label in self.train)
+        return {label: counts[label] for label in self.labels}
+
     def draw(self, n_per_class: int, seed: int) -> list[int] | None:
         """`n_per_class` rows of each class of `train`, by number; None where a class has fewer.
 
@@ -71,11 +85,12 @@ class StudyTask:
         return sorted(drawn)
 
     def tested(self, most: int) -> list[Row]:
-        """`most` rows of `test`, the same ones each time; all where there are no more."""
-        if len(self.test) <= most:
-            return list(self.test)
-        chosen = np.sort(np.random.default_rng(0).choice(len(self.test), most, replace=False))
-        return [self.test[row] for row in chosen]
+        """`most` rows of `test`, all where there are no more: the first ones of a fixed order, so that fewer rows"
+        " are among
+        more.
+        """
+        order = np.random.default_rng(0).permutation(len(self.test))
+        return [self.test[row] for row in order[:most]]
 
 
 def prompt_of(task: StudyTask, wording: str) -> Prompt:
@@ -119,6 +134,10 @@ def read_tasks(folder: Path, only: Sequence[str] = ()) -> list[StudyTask]:
             f"{str(path)!r} describes no tasks: expected an object with a list 'tasks' ({error})"
         ) from error
     suites = {str(entry.get("suite", "")) for entry in entries}
+    if not names or len(set(names)) < len(names):
+        raise InputError(
+            f"{str(path)!r} has the tasks {', '.join(names) or 'none'}: expected some, each with its own name"
+        )
     for name in only:
         if name not in names and name not in suites:
             raise InputError(f"no task {name!r} in {str(path)!r}; it has {', '.join(names)}")
@@ -132,12 +151,16 @@ def _described_task(folder: Path, entry: Mapping[str, Any], path: str) -> StudyT
         if key not in entry:
             raise InputError(f"the task {name!r} in {path!r} has no {key!r}")
     labels = tuple(str(label) for label in entry.get("labels") or entry["option_letters"])
+    for key in ("option_letters", "label_words"):
+        if entry[key] and set(map(str, entry[key])) != set(labels):
+            raise InputError(f"the task {name!r} in {path!r} has {key} for {list(entry[key])}: expected {list(labels)}")
     rows = {part: _rows(folder / name / f"{part}.csv", "text", "label") for part in ("train", "test")}
     for part, some in rows.items():
         for number, (_, label) in enumerate(some):
             if label not in labels:
                 raise InputError(
-                    f"row {number + 1} of {folder / name / part}.csv has the label {label!r}, which tasks.json does not"
+                    f"row {number + 1} of {folder / name / part}.csv has the label {label!r}, which tasks.json does"
+                    f" not"
                     f" name: expected one of {', '.join(map(repr, labels))}"
                 )
     title = str(entry.get("title", name))
@@ -154,14 +177,19 @@ def read_csv_task(path: Path, text: str, label: str, instruction: str) -> StudyT
 
     Args:
         path: A table as :func:`fastplr.tables.read_table` reads it.
-        text, label: Columns.
+        text, label: Columns. Of a text that is there more than once, one row counts; none where its labels differ.
         instruction: The question that the labels answer, such as "Is the customer complaining?"; the options are the
             labels themselves.
 
     Raises:
         InputError: The table cannot be read, has fewer than two labels or more than 26, or a class with one row.
     """
-    rows = _rows(path, text, label)
+    if not path.is_file():
+        raise InputError(f"no tasks in {str(path)!r}: expected a folder with tasks.json, or a table")
+    labels_of: dict[str, set[str]] = {}
+    for given, own_label in _rows(path, text, label):
+        labels_of.setdefault(given, set()).add(own_label)
+    rows = [(given, said.pop()) for given, said in labels_of.items() if len(said) == 1]
     counts = Counter(label for _, label in rows)
     labels = tuple(sorted(counts))
     if not 2 <= len(labels) <= len(string.ascii_lowercase):
