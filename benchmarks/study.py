@@ -3,7 +3,8 @@
     python benchmarks/study.py [PART ...]            all of it takes some two hours on two cores
 
 Each part is one command of the product, kept in results/study/PART (a part that was stopped goes on there; delete its
-folder after a change). When all parts are there, docs/study.md, its pictures and docs/study.csv are written.
+folder after a change). docs/study.md, its pictures and docs/study.csv are written from the parts that
+are there.
 """
 
 from __future__ import annotations
@@ -72,11 +73,11 @@ def main() -> None:
         print("fastplr", *words, flush=True)
         if fastplr([*words, "--json", str(folder / "all.json")]) != 0:
             raise SystemExit(1)
-    if all((RESULTS / part / "all.json").is_file() for part in PARTS):
-        parts = {part: rows_of(part) for part in PARTS}
-        write_csv(parts, DOCS / "study.csv")
-        write_document(parts, {part: " ".join(words) for part, words in PARTS.items()}, DOCS)
-        print(f"written: {DOCS / 'study.md'}")
+    measured = [part for part in PARTS if (RESULTS / part / "all.json").is_file()]
+    parts = {part: rows_of(part) for part in measured}
+    write_csv(parts, DOCS / "study.csv")
+    write_document(parts, {part: " ".join(words) for part, words in PARTS.items()}, DOCS)
+    print(f"written: {DOCS / 'study.md'}, of {', '.join(measured)}")
 
 
 if __name__ == "__main__":

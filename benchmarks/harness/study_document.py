@@ -64,6 +64,8 @@ def difference(above: Iterable[Row], below: Iterable[Row], metric: str = "balanc
 
 def write_document(parts: Parts, commands: Mapping[str, str], folder: Path) -> None:
     """Write study.md and its pictures into `folder`."""
+    missing = [part for part in commands if not parts.get(part)]
+    parts = {part: parts.get(part, ()) for part in commands}
     machine = ", ".join(f"{name} {value}" for name, value in describe_machine().items())
     lines = [
         "# The study of the paper, repeated",
@@ -71,10 +73,13 @@ def write_document(parts: Parts, commands: Mapping[str, str], folder: Path) -> N
         " [study.csv](study.csv).",
         f"{time.strftime('%Y-%m-%d')}, {machine}, revision {revision()}.",
         _what_it_is(),
+        *(f"**Not measured yet**: {TITLES[part]}." for part in missing),
         "## What follows",
         *_conclusions(parts),
     ]
     for part, rows in parts.items():
+        if not rows:
+            continue
         lines += [
             f"## {TITLES[part]}",
             f"`fastplr study --tasks ../shared/data/tasks {commands[part]} -o study`",
@@ -141,7 +146,7 @@ def _conclusions(parts: Parts) -> list[str]:
         + difference(chosen(eight, method="plr-e", n_per_class=AT), at_75) + ".",
         *_two_bits(parts),
         *_largest(parts),
-        *_wordings(parts["wordings"]),
+        *(_wordings(parts["wordings"]) if parts["wordings"] else []),
         *_solving(core),
         "**Does a width cost 30 % of time?** [benchmarks.md](benchmarks.md) has time for a generated token, for a"
         " token of a"
