@@ -182,7 +182,7 @@ def _about(one: ModelVariant) -> dict[str, Any]:
     main = max(info.tensor_mix, key=lambda share: share.n_elements)
     return {
         "bits_per_weight": info.bits_per_weight,
-        "source_bits_per_weight": one.source_bits_per_weight,
+        "made_from": one.made_from,
         "file_size": info.file_size,
         "mix": ", ".join(
             f"{share.type} {100 * share.n_elements / info.n_parameters:.0f} %"

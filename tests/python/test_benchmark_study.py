@@ -1,0 +1,92 @@
+"""The document of benchmarks/study.py, from made-up results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.study_document import difference, write_document
+from harness.token_time import HEADING, Measured, Row, TimeRow, kept_section, put_section, ratio, section
+from study import PARTS, write_csv
+
+
+def made_up(method: str, bits: str, n_per_class: int, value: float, task: str = "a", seed: int = 0) -> dict[str, Any]:
+    scores = dict.fromkeys(("balanced_accuracy", "macro_f1", "accuracy", "log_loss", "calibration_error"), value)
+    more = {"solve_seconds": 1.0} if n_per_class else {}
+    return {
+        "task": task, "model": "m", "bits": bits, "wording": "paper", "method": method, "n_per_class": n_per_class,
+        "seed": seed, "n_test": 10, "pass_seconds": 4.0, "bits_per_weight": 5.0, **scores, **more,
+        "balanced_accuracy_of_few_shot_rows": value, "calibration_error_by_chance": 0.05,
+    }  # fmt: skip
+
+
+def core() -> list[dict[str, Any]]:
+    rows = []
+    for task, shift in (("a", 0.0), ("b", 0.1), ("c", 0.2)):
+        for bits in ("4", "8"):
+            for method in ("zero-shot", "zero-shot calibrated", "few-shot"):
+                rows.append(made_up(method, bits, 8 if method == "few-shot" else 0, 0.4 + shift, task))
+            for method in ("plr-l", "plr-e"):
+                rows += [
+                    made_up(method, bits, n, 0.6 + shift + n / 1000, task, seed) for n in (20, 75) for seed in (0, 1)
+                ]
+    return rows
+
+
+def test_differences_are_paired_over_tasks() -> None:
+    above = [made_up("x", "4", 0, value, task) for task, value in (("a", 0.5), ("b", 0.9), ("only", 0.0))]
+    below = [made_up("y", "4", 0, value, task) for task, value in (("a", 0.4), ("b", 0.7))]
+    half = 12.7062 * np.std([0.1, 0.2], ddof=1) / np.sqrt(2)
+    assert difference(above, below) == f"+0.150 ({0.15 - half:+.3f} to {0.15 + half:+.3f}, 2 tasks)"
+    assert difference(above, []) == "not measured"
+
+
+def test_the_document_says_what_there_is_and_what_there_is_not(tmp_path: Path) -> None:
+    parts = {"core17": core()}
+    write_document(parts, {part: " ".join(words) for part, words in PARTS.items()}, tmp_path)
+    text = (tmp_path / "study.md").read_text("utf-8")
+    assert "**Not measured yet**: Qwen2.5-Coder-1.5B in true 2 bits" in text
+    assert "+0.275 (+0.275 to +0.275, 3 tasks)" in text  # PLR-E from 75 rows over zero-shot
+    assert (
+        "| 4 | plr-e | 12 | 12 | 1.00 |" in text
+    )  # three passes of 4 seconds; 2 sizes, 2 draws, 3 tasks of one second
+    assert "![Learning curves](study_core17.svg)" in text
+    assert (tmp_path / "study_core17.svg").is_file()
+    write_csv(parts, tmp_path / "study.csv")
+    lines = (tmp_path / "study.csv").read_text("utf-8").splitlines()
+    assert len(lines) == 1 + len(core())
+    assert lines[0].startswith("part,task,model,bits,wording,method,")
+
+
+def test_ratios_of_times() -> None:
+    found = ratio([1.3, 1.31, 1.29], [1.0, 1.01, 0.99])
+    assert found is not None
+    assert abs(found[0] - 1.3) < 1e-9
+    assert found[1] <= found[0] <= found[2]
+    assert ratio([], []) is None
+
+
+def test_the_section_of_times_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
+    model = "smollm2-135m"
+    rows = [TimeRow(Row(model, bits, 1, "generate"), [0.01 * int(bits)] * 3) for bits in ("2", "4", "8")]
+    file = {
+        "bits_per_weight": 4.5,
+        "source_bits_per_weight": 5.0,
+        "file_size": 10**8,
+        "mix": "Q4_0 99 %",
+        "kernel": "k",
+    }
+    measured = Measured(rows, {f"{model} {bits}": file for bits in ("2", "4", "8")}, [1.0, 1.1, 0.9], {"date": "today"})
+    measured.save(tmp_path / "m.json")
+    text = section(Measured.load(tmp_path / "m.json"), "x.svg")
+    assert "| smollm2-135m | libllama, a generated token | 1 | 2.00 (2.00 to 2.00) | 0.50 (0.50 to 0.50) |" in text
+    document = tmp_path / "doc.md"
+    document.write_text("# Benchmarks\n\nSome.\n\n## After\n\nMore.\n")
+    put_section(document, text)
+    put_section(document, text)
+    found = document.read_text("utf-8")
+    assert found.count(HEADING) == 1
+    assert "## After" in found
+    assert kept_section(document).startswith(HEADING)
