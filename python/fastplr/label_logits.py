@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -24,14 +25,26 @@ __all__ = ["LabelLogits"]
 
 Floats = npt.NDArray[np.float64]
 
+#: Answers that a warning names.
+N_NAMED = 3
+
+#: First and last characters of blocks written without blanks: CJK punctuation and kana, ideographs and their
+#: compatibility and vertical forms, fullwidth forms and halfwidth kana.
+_WITHOUT_BLANKS = (
+    ("\u3000", "\u312f"), ("\u31a0", "\u9fff"), ("\uf900", "\ufaff"), ("\ufe10", "\ufe1f"), ("\ufe30", "\ufe4f"),
+    ("\uff00", "\uff9f"), ("\uffe0", "\uffef"), ("\U00020000", "\U0003ffff"),
+)  # fmt: skip
+
 
 class LabelLogits(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """How strongly a language model would answer with each label, as ``(n_texts, n_labels)`` features.
 
     The model reads ``prefix + text + suffix + cue``; the head is computed for what follows, and for the tokens of the
-    answers alone. A space is put before an answer unless the cue ends, or the answer begins, with white space. An
-    answer of several tokens counts whole: the logit of its first token plus the log-probabilities of the others, so
-    that the difference of two columns is the difference of the answers' log-probabilities.
+    answers alone. A space is put before an answer unless the answer begins with white space, or the cue ends with white
+    space, an opening bracket or quotation mark, or a character of those written without spaces (Chinese, kana,
+    fullwidth punctuation); a space at the end of the cue goes before the answer. An answer of several tokens counts
+    whole: the logit of its first token plus the log-probabilities of the others, so that the difference of two columns
+    is the difference of the answers' log-probabilities.
 
     Args:
         model: As in :class:`fastplr.Embedder`; a causal model.
@@ -48,7 +61,7 @@ class LabelLogits(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         UnsupportedArchitecture: An encoder, or an architecture whose output head is not known.
 
     Warns:
-        AnswerWarning: Answers begin with the same token.
+        AnswerWarning: Answers begin with the same token; once a call.
     """
 
     def __init__(
@@ -152,9 +165,9 @@ class LabelLogits(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _shared(self, tokens: list[list[int]]) -> str:
         firsts = [some[0] for some in tokens]
-        return ", ".join(
-            repr(word) for word, first in zip(self.answers, firsts, strict=True) if firsts.count(first) > 1
-        )
+        shared = [word for word, first in zip(self.answers, firsts, strict=True) if firsts.count(first) > 1]
+        more = f" and {len(shared) - N_NAMED} more" if len(shared) > N_NAMED else ""
+        return ", ".join(f"{word!r:.60}" for word in shared[:N_NAMED]) + more
 
     def _scored(
         self, scorer: _core.AnswerScorer, engine: _core.Embedder, texts: list[str], states: npt.NDArray[np.float32]
@@ -221,4 +234,11 @@ def _asked(prompt: object) -> tuple[str, str]:
         )
     asked = whole.rstrip(" \t")
     blanks = whole[len(asked) :]
-    return asked, blanks or ("" if asked[-1].isspace() else " ")
+    return asked, blanks or ("" if _goes_on_without_blank(asked[-1]) else " ")
+
+
+def _goes_on_without_blank(character: str) -> bool:
+    """Whether a word follows `character` without a blank between them."""
+    if character.isspace() or character in "\"'" or unicodedata.category(character) in ("Ps", "Pi"):
+        return True
+    return any(first <= character <= last for first, last in _WITHOUT_BLANKS)

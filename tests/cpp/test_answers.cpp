@@ -6,8 +6,14 @@
 #include <cstdlib>
 #include <iostream>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
+
+#ifdef __linux__
+#include <sys/inotify.h>
+#include <unistd.h>
+#endif
 
 #include "check.hpp"
 #include "fastplr/answers.hpp"
@@ -65,12 +71,23 @@ double log_normaliser(const std::vector<double>& logits) {
     return top + std::log(sum);
 }
 
-std::shared_ptr<fastplr::Embedder> embedder_of(const char* path) {
+std::shared_ptr<fastplr::Embedder> embedder_of(const char* path, int n_ctx = 0) {
     fastplr::ModelOptions of_ggml;
     of_ggml.kernels = false;  // libllama computes with ggml
     fastplr::EmbedderOptions options;
     options.n_threads = 1;
+    options.n_ctx = n_ctx;
     return std::make_shared<fastplr::Embedder>(fastplr::Model::load(path, of_ggml), options);
+}
+
+std::vector<float> states_of(fastplr::Embedder& embedder) {
+    fastplr::EmbedRequest request;
+    request.layers = {fastplr::kOutputNormLayer};
+    request.poolings = {fastplr::Pooling::last};
+    request.prompt = kPrompt;
+    std::vector<float> states(kTexts.size() * static_cast<std::size_t>(embedder.model().n_embd()));
+    embedder.embed(kTexts, request, states.data());
+    return states;
 }
 
 void check_agreement(const char* variable) {
@@ -82,13 +99,7 @@ void check_agreement(const char* variable) {
     LogitsOfLibllama by_libllama(path);
     const auto embedder = embedder_of(path);
     const fastplr::AnswerScorer scorer(embedder, kPrompt, kAnswers);
-    fastplr::EmbedRequest request;
-    request.layers = {fastplr::kOutputNormLayer};
-    request.poolings = {fastplr::Pooling::last};
-    request.prompt = kPrompt;
-    const auto width = static_cast<std::size_t>(embedder->model().n_embd());
-    std::vector<float> states(kTexts.size() * width);
-    embedder->embed(kTexts, request, states.data());
+    const std::vector<float> states = states_of(*embedder);
     std::vector<double> logits(kTexts.size() * kAnswers.size());
     scorer.logits(kTexts, states.data(), {}, logits.data());
     std::vector<double> normalisers(kTexts.size());
@@ -141,3 +152,75 @@ TEST_CASE("tokens out of range") {
     CHECK_THROWS(embedder->embed({"text"}, request, out.data()), fastplr::InputError,
                  "2 continuations for 1 texts");
 }
+
+TEST_CASE("answers that cannot be scored") {
+    const char* path = std::getenv("FASTPLR_TEST_MODEL");
+    if (path == nullptr) {
+        std::cout << "skipped: FASTPLR_TEST_MODEL names no model\n";
+        return;
+    }
+    const auto embedder = embedder_of(path, 60);
+    CHECK(embedder->n_ctx() == 60);
+    CHECK(embedder->n_threads() == 1);
+    const auto score = [&](const std::vector<std::string>& answers) {
+        const fastplr::AnswerScorer scorer(embedder, kPrompt, answers);
+    };
+    CHECK_THROWS(score({" yes", " no", " yes"}), fastplr::InputError,
+                 "answers[0] and answers[2] are both ' yes'");
+    std::string longer;
+    for (int i = 0; i < 70; ++i) longer += " 7";
+    CHECK_THROWS(score({" yes", longer}), fastplr::InputError, "the answer ' 7 7 7");
+    CHECK_THROWS(score({" yes", longer}), fastplr::InputError, "; the context holds 60");
+
+    // The longest answer that leaves room for a text of one token.
+    for (std::size_t n = 70; n > 0; --n) {
+        const std::vector<std::string> answers{" yes", longer.substr(0, 2 * n)};
+        try {
+            score(answers);
+        } catch (const fastplr::InputError&) {
+            continue;
+        }
+        const fastplr::AnswerScorer scorer(embedder, kPrompt, answers);
+        std::vector<float> state(static_cast<std::size_t>(embedder->model().n_embd()), 0.5f);
+        std::vector<double> out(answers.size());
+        scorer.logits({"a"}, state.data(), {}, out.data());
+        CHECK(std::isfinite(out[1]));
+        CHECK_THROWS(scorer.logits({"a a a a"}, state.data(), {}, out.data()), fastplr::InputError,
+                     " of them for what follows the text");
+        return;
+    }
+    CHECK(false);
+}
+
+#ifdef __linux__
+TEST_CASE("the model file is opened once a branch, by the embedder's own threads") {
+    const char* path = std::getenv("FASTPLR_TEST_MODEL");
+    if (path == nullptr) {
+        std::cout << "skipped: FASTPLR_TEST_MODEL names no model\n";
+        return;
+    }
+    const auto embedder = embedder_of(path);
+    const fastplr::AnswerScorer scorer(embedder, kPrompt, kAnswers);
+    std::set<std::vector<int>> branches;
+    for (const auto& tokens : scorer.tokens()) {
+        for (std::size_t n = 1; n < tokens.size(); ++n)
+            branches.insert({tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(n)});
+    }
+    const std::vector<float> states = states_of(*embedder);
+    std::vector<double> logits(kTexts.size() * kAnswers.size());
+    const int watch = inotify_init1(IN_NONBLOCK);
+    CHECK(inotify_add_watch(watch, path, IN_OPEN | IN_CLOSE) >= 0);
+    scorer.logits(kTexts, states.data(), {}, logits.data());
+    alignas(inotify_event) char events[1 << 16];
+    const ssize_t n_bytes = read(watch, events, sizeof events);
+    close(watch);
+    std::size_t n_opened = 0;
+    for (ssize_t at = 0; at < n_bytes;) {
+        const auto* event = reinterpret_cast<const inotify_event*>(events + at);
+        if ((event->mask & IN_OPEN) != 0) ++n_opened;
+        at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
+    }
+    // First tokens, the whole head on the embedder's one thread, and the next tokens of each branch.
+    CHECK(n_opened == 2 + branches.size());
+}
+#endif

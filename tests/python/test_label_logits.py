@@ -104,6 +104,52 @@ def test_answers_with_one_first_token_are_scored_whole_and_it_is_told(tiny_llama
     np.testing.assert_allclose(found, expected, atol=0.15)
 
 
+def test_of_many_answers_with_one_first_token_three_are_named(tiny_llama: TinyModel) -> None:
+    words = ("one", "two", "more", "less", "first")
+    prompt = Prompt("", " which?", answers={word: f"good {word}" for word in words})
+    with pytest.warns(AnswerWarning) as caught:
+        LabelLogits(tiny_llama.path, prompt=prompt).transform(TEXTS)
+    (told,) = caught
+    assert "(' good one', ' good two', ' good more' and 2 more)" in str(told.message)
+
+
+@pytest.mark.parametrize(
+    ("cue", "gap"),
+    [
+        (" Answer:", " "),
+        (" Answer: ", " "),
+        (" Answer:\n", ""),
+        (" Answer: (", ""),
+        (" Answer: [", ""),
+        (" Answer: {", ""),
+        (' Answer: "', ""),
+        (" Answer: '", ""),
+        (" Answer: \u201c", ""),
+        (" Answer: \u2018", ""),
+        (" Antwort: \u201e", ""),
+        (" R\u00e9ponse : \u00ab", ""),
+        (" Answer: ( ", " "),
+        (" (yes or no)", " "),
+        (" so-called \u201cgood\u201d", " "),
+        ("\u7b54\u6848", ""),  # ideographs
+        ("\u7b54\u3048", ""),  # kana
+        ("\u7b54\u6848\uff1a", ""),  # fullwidth colon
+        ("\u7b54\u6848\u3002", ""),  # ideographic full stop
+        ("\u7b54\u6848\uff1a ", " "),
+        (" \ub2f5", " "),  # Hangul is written with blanks
+    ],
+)
+def test_the_gap_before_an_answer(cue: str, gap: str) -> None:
+    assert LabelLogits(prompt=Prompt("", cue=cue, answers={"a": "yes", "b": "no"})).answers == [gap + "yes", gap + "no"]
+
+
+def test_no_gap_is_computed_after_a_bracket(tiny_llama: TinyModel) -> None:
+    prompt = Prompt("", cue=" which? (", answers={"a": "a", "b": "b"})
+    tokens = LabelLogits(tiny_llama.path, prompt=prompt).answer_tokens
+    whole = [tiny_llama.tokenize(f"text which? ({word}") for word in "ab"]
+    assert tokens == [ids[-len(own) :] for ids, own in zip(whole, tokens, strict=True)]
+
+
 def test_a_blank_at_the_end_of_the_cue_belongs_to_the_answer(tiny_llama: TinyModel) -> None:
     def logits(cue: str, answers: dict[str, str]) -> np.ndarray:
         return LabelLogits(tiny_llama.path, prompt=Prompt("", cue=cue, answers=answers)).transform(TEXTS)
@@ -146,7 +192,10 @@ def test_an_estimator_like_others(tiny_llama: TinyModel) -> None:
         (Prompt(cue=" Answer:", answers={"yes": "yes"}), "two or more labels"),
         (Prompt("Is it good? ", answers={"a": "yes", "b": "no"}), "neither suffix nor cue"),
         (Prompt("Is it good? ", " \n ", answers={"a": "yes", "b": "no"}), "neither suffix nor cue"),
-        (Prompt(cue=" Answer:", answers={"a": "yes", "b": "yes"}), "' yes' begins with the answer ' yes'"),
+        (
+            Prompt(cue=" Answer:", answers={"a": "yes", "b": "no", "c": "yes"}),
+            r"answers\[0\] and answers\[2\] are both ' yes'",
+        ),
         (Prompt(cue=" Answer:", answers={"a": "yes", "b": "yes indeed"}), "none is the beginning of another"),
     ],
 )
@@ -164,6 +213,12 @@ def test_an_answer_that_runs_together_with_what_asks_for_it(tiny_llama: TinyMode
         _core.AnswerScorer(engine, prefix="", suffix=" go", answers=["od"])
     with pytest.raises(InputError, match=r"answers\[1\] is ' ': expected a visible text"):
         _core.AnswerScorer(engine, prefix="", suffix=" go", answers=[" od", " "])
+
+
+def test_an_answer_that_the_context_cannot_hold(tiny_llama: TinyModel) -> None:
+    prompt = Prompt("", cue=" which?", answers={"short": "yes", "long": "7 " * 100})
+    with pytest.raises(InputError, match=r"the answer ' 7 7 .* is too long: \d+ tokens .*; the context holds 80"):
+        LabelLogits(tiny_llama.path, prompt=prompt, n_ctx=80).transform(TEXTS)
 
 
 def test_models_without_a_head_that_is_known(tmp_path: Path, tiny_llama: TinyModel) -> None:

@@ -48,7 +48,7 @@ class AnswerScorer {
     /// \param answers what follows the suffix, each with the white space before it; at least two.
     /// Throws InputError: no suffix; an answer that is blank, not UTF-8, or that another one begins with or
     /// equals, so that no sum of probabilities over answers would make sense; one whose first token swallows
-    /// the end of the suffix. As OutputHead for the model.
+    /// the end of the suffix, or that leaves no room for a text in the context. As OutputHead for the model.
     AnswerScorer(std::shared_ptr<Embedder> embedder, Prompt prompt, const std::vector<std::string>& answers);
     ~AnswerScorer();
     AnswerScorer(const AnswerScorer&) = delete;

@@ -126,6 +126,9 @@ class Embedder {
 
     const Model& model() const;
     std::shared_ptr<const Model> shared_model() const;
+    /// Longest input in tokens, prompt included.
+    int n_ctx() const;
+    int n_threads() const;
     /// Whether the tokens that texts begin with, such as a prompt before them, are computed once: not by
     /// encoders and recurrent models, nor with EmbedderOptions::share_prefix off.
     bool shares_prefix() const;

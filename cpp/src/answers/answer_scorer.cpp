@@ -20,18 +20,28 @@ bool begins_with(const Tokens& tokens, const Tokens& first) {
     return tokens.size() >= first.size() && std::equal(first.begin(), first.end(), tokens.begin());
 }
 
-Tokens answer_tokens(const Tokenizer& tokenizer, const Prompt& prompt, const std::string& answer) {
+Tokens answer_tokens(const Tokenizer& tokenizer, const Prompt& prompt, const std::string& answer,
+                     std::size_t n_ctx) {
     // What comes before the suffix does not matter to what the answer becomes.
     const std::string text = "text";
-    const Tokens asked = tokenizer.tokenize(text, prompt).tokens;
+    const TokenizedText asked = tokenizer.tokenize(text, prompt);
     const Tokens whole = tokenizer.tokenize(text, {prompt.prefix, prompt.suffix + answer}).tokens;
-    if (whole.size() <= asked.size() || !begins_with(whole, asked)) {
+    if (whole.size() <= asked.tokens.size() || !begins_with(whole, asked.tokens)) {
         throw InputError(
-            "the answer '" + answer + "' runs together with the end of what asks for it, " +
+            "the answer " + shown(answer) + " runs together with the end of what asks for it, " +
             shown(prompt.suffix) +
             ": expected words that the model's tokeniser keeps apart, such as by a space before the answer");
     }
-    return {whole.begin() + static_cast<std::ptrdiff_t>(asked.size()), whole.end()};
+    // The model sees all but the last token of an answer, after a token of the text at least.
+    const std::size_t n_tokens = whole.size() - asked.tokens.size();
+    const std::size_t n_prompt = asked.tokens.size() - (asked.text_end - asked.text_begin);
+    if (n_tokens > 1 && n_prompt + n_tokens > n_ctx) {
+        throw InputError("the answer " + shown(answer) + " is too long: " + std::to_string(n_tokens) +
+                         " tokens after " + std::to_string(n_prompt) +
+                         " of the prompt leave no room for a text; the context holds " +
+                         std::to_string(n_ctx));
+    }
+    return {whole.end() - static_cast<std::ptrdiff_t>(n_tokens), whole.end()};
 }
 
 }  // namespace
@@ -69,17 +79,23 @@ AnswerScorer::AnswerScorer(std::shared_ptr<Embedder> embedder, Prompt prompt,
     for (std::size_t i = 0; i < answers.size(); ++i) {
         check_utf8(answers[i], "answers[" + std::to_string(i) + "]");
         if (answers[i].find_first_not_of(" \t\r\n") == std::string::npos) {
-            throw InputError("answers[" + std::to_string(i) + "] is '" + answers[i] +
-                             "': expected a visible text");
+            throw InputError("answers[" + std::to_string(i) + "] is " + shown(answers[i]) +
+                             ": expected a visible text");
         }
-        impl.answers.push_back(answer_tokens(tokenizer, impl.prompt, answers[i]));
+        impl.answers.push_back(answer_tokens(tokenizer, impl.prompt, answers[i],
+                                             static_cast<std::size_t>(impl.embedder->n_ctx())));
         impl.firsts.push_back(impl.answers.back().front());
     }
     for (std::size_t a = 0; a < answers.size(); ++a) {
         for (std::size_t b = 0; b < answers.size(); ++b) {
             if (a == b || !begins_with(impl.answers[b], impl.answers[a])) continue;
-            throw InputError("the answer '" + answers[b] + "' begins with the answer '" + answers[a] +
-                             "': expected answers of which none is the beginning of another");
+            if (answers[a] == answers[b]) {
+                throw InputError("answers[" + std::to_string(a) + "] and answers[" + std::to_string(b) +
+                                 "] are both " + shown(answers[a]) + ": expected different answers");
+            }
+            throw InputError("the answer " + shown(answers[b]) + " begins with the answer " +
+                             shown(answers[a]) +
+                             ": expected answers of which none is the beginning of another");
         }
         const Tokens& tokens = impl.answers[a];
         for (std::size_t n = 1; n < tokens.size(); ++n) {
@@ -115,20 +131,26 @@ void AnswerScorer::Impl::add_branches(const std::vector<std::string>& texts, std
     std::vector<float> states(repeated.size() * width);
     (void)embedder->embed(repeated, after, states.data());
     std::vector<double> normalisers(repeated.size());
-    head.log_normalisers(states.data(), repeated.size(), 0, normalisers.data(), request.on_step);
+    head.log_normalisers(states.data(), repeated.size(), embedder->n_threads(), normalisers.data(),
+                         request.on_step);
 
     std::size_t branch = 0;
+    std::vector<float> of_branch(n * width);  // the head is read once for all texts
     for (const auto& [beginning, next] : branches) {
         const Tokens tokens(next.begin(), next.end());
-        std::vector<double> logits(tokens.size());
         for (std::size_t i = 0; i < n; ++i) {
-            const std::size_t row = i * branches.size() + branch;
-            head.logits(states.data() + row * width, 1, tokens, logits.data());
-            for (std::size_t a = 0; a < answers.size(); ++a) {
-                if (answers[a].size() <= beginning.size() || !begins_with(answers[a], beginning)) continue;
-                const auto token = std::find(tokens.begin(), tokens.end(), answers[a][beginning.size()]);
+            std::copy_n(states.data() + (i * branches.size() + branch) * width, width,
+                        of_branch.data() + i * width);
+        }
+        std::vector<double> logits(n * tokens.size());
+        head.logits(of_branch.data(), n, tokens, logits.data());
+        for (std::size_t a = 0; a < answers.size(); ++a) {
+            if (answers[a].size() <= beginning.size() || !begins_with(answers[a], beginning)) continue;
+            const auto token = std::find(tokens.begin(), tokens.end(), answers[a][beginning.size()]);
+            const auto column = static_cast<std::size_t>(token - tokens.begin());
+            for (std::size_t i = 0; i < n; ++i) {
                 out[(first + i) * answers.size() + a] +=
-                    logits[static_cast<std::size_t>(token - tokens.begin())] - normalisers[row];
+                    logits[i * tokens.size() + column] - normalisers[i * branches.size() + branch];
             }
         }
         ++branch;

@@ -358,6 +358,8 @@ Embedder::~Embedder() = default;
 
 const Model& Embedder::model() const { return *impl_->model; }
 std::shared_ptr<const Model> Embedder::shared_model() const { return impl_->model; }
+int Embedder::n_ctx() const { return impl_->options.n_ctx; }
+int Embedder::n_threads() const { return impl_->options.n_threads; }
 bool Embedder::shares_prefix() const { return impl_->shares(); }
 
 std::size_t Embedder::count_tokens(const std::string& text, const Prompt& prompt) const {

@@ -23,9 +23,9 @@ void append(TokenWindow& window, TokenWindow&& more) {
 }
 
 TokenizedText tokenize_text(const Tokenizer& tokenizer, const std::string& text, const EmbedRequest& request,
-                            std::size_t n_ctx, const std::string& name, bool& cut) {
+                            std::size_t n_ctx, std::size_t n_further, const std::string& name, bool& cut) {
     std::string kept;  // what is left of a text that is too long by its bytes alone
-    const std::size_t n_bytes = bytes_to_tokenize(tokenizer, text, n_ctx, request.on_long, name);
+    const std::size_t n_bytes = bytes_to_tokenize(tokenizer, text, n_ctx + n_further, request.on_long, name);
     if (n_bytes < text.size()) {
         kept = text.substr(0, n_bytes);
         cut = true;
@@ -40,7 +40,9 @@ TokenizedText tokenize_text(const Tokenizer& tokenizer, const std::string& text,
     if (n > n_ctx) {
         const std::size_t own = result.text_end - result.text_begin;
         const bool prompted = !request.prompt.prefix.empty() || !request.prompt.suffix.empty();
-        const std::string holds = "; the context holds " + std::to_string(n_ctx);
+        const std::string follow =
+            n_further == 0 ? "" : ", " + std::to_string(n_further) + " of them for what follows the text";
+        const std::string holds = "; the context holds " + std::to_string(n_ctx + n_further) + follow;
         const std::size_t surplus = n - n_ctx;
         if (own <= surplus) {
             const std::string what = prompted ? "the prompt takes " : "special tokens take ";
@@ -132,15 +134,15 @@ TokenWindow TokenWindows::tokenize(std::size_t first, std::size_t end,
         bool cut = false;
         const std::string name = "texts[" + std::to_string(shown_index) + "]";
         if (request_.continuations.empty()) {
-            window.texts.push_back(tokenize_text(tokenizer_, texts_[i], request_, n_ctx_, name, cut));
+            window.texts.push_back(tokenize_text(tokenizer_, texts_[i], request_, n_ctx_, 0, name, cut));
         } else {
             const std::vector<int>& further = request_.continuations[i];
             if (further.size() >= n_ctx_) {
                 throw InputError(std::to_string(further.size()) + " tokens follow " + name +
                                  "; the context holds " + std::to_string(n_ctx_));
             }
-            TokenizedText text =
-                tokenize_text(tokenizer_, texts_[i], request_, n_ctx_ - further.size(), name, cut);
+            TokenizedText text = tokenize_text(tokenizer_, texts_[i], request_, n_ctx_ - further.size(),
+                                               further.size(), name, cut);
             text.tokens.insert(text.tokens.end(), further.begin(), further.end());
             window.texts.push_back(std::move(text));
         }
