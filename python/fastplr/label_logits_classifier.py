@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastplr import model_store
 from fastplr.engine import Kernels
+from fastplr.errors import ModelMismatch
 from fastplr.inputs import as_labels, as_texts, encode_labels
 from fastplr.label_logits import LabelLogits
 from fastplr.logistic_regression import LogisticRegression
@@ -39,6 +40,7 @@ class LabelLogitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     Attributes:
         classes_: The labels of the rows, in the order of the columns of :meth:`predict_proba`.
         label_logits_: The :class:`fastplr.LabelLogits` in use.
+        model_sha256_: sha256 of the model file that it was fitted with; another one is refused.
         mean_, scale_: What standardises its features, float64 ``(n_labels,)``.
         regression_: The fitted :class:`fastplr.LogisticRegression`.
     """
@@ -75,7 +77,11 @@ class LabelLogitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     def fit(
         self, X: Iterable[str], y: Iterable[Hashable], sample_weight: npt.ArrayLike | None = None
     ) -> LabelLogitsClassifier:
-        """Fit on texts `X` and their labels `y`. Raises InputError as :class:`fastplr.LabelLogits` does."""
+        """Fit on texts `X` and their labels `y`.
+
+        Raises:
+            InputError, UnsupportedArchitecture: As :class:`fastplr.LabelLogits`.
+        """
         texts = as_texts(X)
         labels = as_labels(y, len(texts))
         classes, codes = encode_labels(labels, y)
@@ -83,6 +89,7 @@ class LabelLogitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             self.model, prompt=self.prompt, on_long=self.on_long, n_threads=self.n_threads, kernels=self.kernels,
             cache=self.cache, progress=self.progress,
         )  # fmt: skip
+        self.model_sha256_ = self.label_logits_.embedder().resolve().file_sha256
         features = self.label_logits_.transform(texts)
         self.mean_, self.scale_ = features.mean(axis=0), _scale(features)
         weights = self.class_weight
@@ -98,10 +105,20 @@ class LabelLogitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def _features(self, X: Iterable[str]) -> Floats:
         check_is_fitted(self)
+        found = self.label_logits_.embedder().resolve()
+        if found.file_sha256 != self.model_sha256_:
+            raise ModelMismatch(
+                f"the classifier belongs to another model: it was fitted with a file of the sha256"
+                f" {self.model_sha256_[:12]}...; {found.name!r} is {found.file_sha256[:12]}... now"
+            )
         return np.asarray((self.label_logits_.transform(X) - self.mean_) / self.scale_)
 
     def decision_function(self, X: Iterable[str]) -> Floats:
-        """Logits, ``(n_texts,)`` of two classes, else ``(n_texts, n_classes)``."""
+        """Logits, ``(n_texts,)`` of two classes, else ``(n_texts, n_classes)``.
+
+        Raises:
+            ModelMismatch: The model file is another one than at :meth:`fit`; as do the other methods that predict.
+        """
         return np.asarray(self.regression_.decision_function(self._features(X)))
 
     def predict_proba(self, X: Iterable[str]) -> Floats:

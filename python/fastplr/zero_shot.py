@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastplr import model_store
 from fastplr.engine import Kernels
 from fastplr.errors import AnswerWarning, InputError
-from fastplr.inputs import as_labels, as_texts, encode_labels, label_number
+from fastplr.inputs import as_labels, as_texts, check_collection, encode_labels, label_number
 from fastplr.label_logits import LabelLogits
 from fastplr.prompt import Prompt
 from fastplr.solver_inputs import checked_int
@@ -66,19 +66,21 @@ class _PromptedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             answers = self._label_logits(prompt)
             logits = answers.transform(texts)[:, self._order(answers.labels)]
             if self.calibration == "contextual":
-                logits = logits - np.log(self._of_no_content(prompt))
+                logits = logits - self.log_of_no_content(prompt)
             of_prompts.append(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
         return np.asarray(np.logaddexp.reduce(of_prompts, axis=0) - np.log(len(of_prompts)))
 
-    def _of_no_content(self, prompt: Prompt) -> Floats:
-        """Mean probabilities of the labels, in the order of ``classes_``, for texts without content."""
+    def log_of_no_content(self, prompt: Prompt) -> Floats:
+        """Logarithms of the labels' mean probabilities for texts without content: ``(n_classes,)`` as ``classes_``."""
         answers = self._label_logits(prompt)
         rows = [answers.transform(CONTENT_FREE)]
         if prompt.prefix.strip():  # the prompt as it is, without a text, read as one
             alone = Prompt("", prompt.suffix, cue=prompt.cue, answers=prompt.answers)
             rows.append(self._label_logits(alone).transform([prompt.prefix]))
         logits = np.concatenate(rows)[:, self._order(answers.labels)]
-        return np.asarray(np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).mean(axis=0))
+        # Of long answers the probabilities themselves may be too small for a float64.
+        log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        return np.asarray(np.logaddexp.reduce(log_p, axis=0) - np.log(len(log_p)))
 
     def predict_proba(self, X: Iterable[str]) -> Floats:
         """Probabilities of the labels, given that the model answers with one: float64 ``(n_texts, n_classes)``."""
@@ -162,12 +164,15 @@ class ZeroShotClassifier(_PromptedClassifier):
     @property
     def classes_(self) -> npt.NDArray[Any]:
         """The labels of the prompt's answers, sorted where they can be."""
-        return classes_of(self.prompt)
+        try:
+            return classes_of(self.prompt)
+        except InputError as error:
+            raise AttributeError(f"classes_ cannot be told: {error}") from error  # hasattr() asks for this one
 
     def fit(self, X: object = None, y: Iterable[Hashable] | None = None) -> ZeroShotClassifier:
         """Nothing is learnt. Raises InputError where a label of `y` has no answer."""
-        classes = self.classes_.tolist()
-        given = [] if y is None else list(y)
+        classes = classes_of(self.prompt).tolist()
+        given = [] if y is None else list(check_collection(y, "labels"))
         for label in as_labels(given, len(given)):
             label_number(label, classes)
         return self
@@ -201,7 +206,7 @@ class FewShotClassifier(_PromptedClassifier):
         separator: What stands between examples.
         on_full: Where the examples and the longest text of :meth:`fit` do not fit the context: ``"drop"`` the last
             examples, with an :class:`fastplr.AnswerWarning` that counts them, or ``"error"``.
-        random_state: Seed of examples and orders.
+        random_state: Seed of examples and orders, an int of at least 0; None draws others each time.
         on_long, n_threads, kernels, cache, progress: As in :class:`fastplr.Embedder`.
 
     Attributes:
@@ -260,7 +265,8 @@ class FewShotClassifier(_PromptedClassifier):
             raise InputError(f"on_full is {self.on_full!r}: expected 'drop' or 'error'")
         if not isinstance(self.separator, str):
             raise InputError(f"separator is {self.separator!r:.60}: expected a str")
-        rng = np.random.default_rng(self.random_state)
+        seed = None if self.random_state is None else checked_int("random_state", self.random_state, 0)
+        rng = np.random.default_rng(seed)
         rows = balanced_rows(labels, k, rng)
         drawn = self._that_fit([(texts[row], labels[row]) for row in rows], texts)
         self.classes_ = classes_of(self.prompt, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from fastplr import (
     InputError,
     LabelLogits,
     LabelLogitsClassifier,
+    ModelMismatch,
     PLRClassifier,
     Prompt,
     ZeroShotClassifier,
@@ -70,6 +72,22 @@ def test_contextual_calibration_divides_by_what_no_content_gives(tiny_llama: Tin
         ZeroShotClassifier(tiny_llama.path, prompt=PROMPT, calibration="batch").predict(TEXTS)
 
 
+def test_calibration_by_probabilities_too_small_for_a_float(
+    tiny_llama: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An answer of some hundred tokens is less probable than the smallest float64.
+    of_texts = {"N/A": [0.0, -2000.0], "[MASK]": [0.0, -2001.0]}
+    monkeypatch.setattr(
+        LabelLogits, "transform", lambda _, texts: np.array([of_texts.get(text, [0.0, -2000.0]) for text in texts])
+    )
+    prompt = Prompt("", " Is it good?", answers={"a": "yes", "b": "no"})
+    zero = ZeroShotClassifier(tiny_llama.path, prompt=prompt, calibration="contextual")
+    expected = [0.0, -2000.0 + np.log((1 + np.exp(-1)) / 2)]
+    np.testing.assert_allclose(zero.log_of_no_content(prompt), expected, atol=1e-9)
+    # As probable as without content, up to the second text: odds of 1 to 2 / (1 + 1/e).
+    np.testing.assert_allclose(zero.predict_proba(["text"])[0, 1], 1 / (1 + (1 + np.exp(-1)) / 2), atol=1e-9)
+
+
 def test_zero_shot_needs_no_fit_and_checks_labels(tiny_llama: TinyModel) -> None:
     zero = clone(ZeroShotClassifier(tiny_llama.path, prompt=PROMPT))
     assert set(zero.predict(TEXTS)) <= {"pos", "neg"}
@@ -80,6 +98,20 @@ def test_zero_shot_needs_no_fit_and_checks_labels(tiny_llama: TinyModel) -> None
         zero.fit(TEXTS, ["pos", "neg", "neutral", "pos"])
     with pytest.raises(InputError, match="prompt is None"):
         ZeroShotClassifier(tiny_llama.path).predict(TEXTS)
+    for labels, message in ((5, "labels is 5 of type int"), ("pos", "labels is a single str"), ([[1]], r"labels\[0\]")):
+        with pytest.raises(InputError, match=message):
+            zero.fit(TEXTS, labels)
+
+
+def test_classes_that_cannot_be_told_are_no_attribute() -> None:
+    assert hasattr(ZeroShotClassifier(prompt=PROMPT), "classes_")
+    without = ZeroShotClassifier()
+    assert not hasattr(without, "classes_")
+    with pytest.raises(AttributeError, match="classes_ cannot be told: prompt is None") as caught:
+        _ = without.classes_
+    assert isinstance(caught.value.__cause__, InputError)
+    with pytest.raises(InputError, match="prompt is None"):
+        without.fit(TEXTS, LABELS)
 
 
 def test_few_shot_puts_examples_before_the_text(tiny_llama: TinyModel) -> None:
@@ -133,6 +165,10 @@ def test_examples_without_room_are_dropped_and_counted(tmp_path: Path) -> None:
         ({"permutations": 0}, "permutations is 0"),
         ({"on_full": "cut"}, "on_full is 'cut': expected 'drop' or 'error'"),
         ({"separator": None}, "separator is None"),
+        ({"random_state": "a"}, "random_state is 'a': expected an int of at least 0"),
+        ({"random_state": -1}, "random_state is -1: expected an int of at least 0"),
+        ({"random_state": 1.5}, "random_state is 1.5: expected an int of at least 0"),
+        ({"random_state": True}, "random_state is True"),
         ({"prompt": Prompt(cue="?", answers={"pos": "yes", "other": "no"})}, "label is 'neg': expected one of"),
         ({"prompt": None}, "prompt is None"),
     ],
@@ -140,6 +176,11 @@ def test_examples_without_room_are_dropped_and_counted(tmp_path: Path) -> None:
 def test_few_shot_of_what_cannot_be(tiny_llama: TinyModel, settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         FewShotClassifier(tiny_llama.path, **{"prompt": PROMPT, "k": 2, **settings}).fit(TEXTS, LABELS)
+
+
+def test_few_shot_without_a_seed(tiny_llama: TinyModel) -> None:
+    few = FewShotClassifier(tiny_llama.path, prompt=PROMPT, k=2, random_state=None).fit(TEXTS, LABELS)
+    assert len(few.examples_) == 2
 
 
 def test_few_shot_before_fit(tiny_llama: TinyModel) -> None:
@@ -163,6 +204,22 @@ def test_plr_l_is_logistic_regression_on_standardised_logits(tiny_llama: TinyMod
     assert cross_val_score(LabelLogitsClassifier(tiny_llama.path, prompt=PROMPT, cv=3), texts, labels, cv=3).shape == (
         3,
     )
+
+
+def test_plr_l_refuses_a_model_that_took_the_place_of_its_own(tmp_path: Path) -> None:
+    first, second = (write_tiny_llama(tmp_path / f"{seed}.gguf", seed=seed) for seed in (1, 2))
+    path = tmp_path / "model.gguf"
+    shutil.copyfile(first.path, path)
+    plr = LabelLogitsClassifier(path, prompt=PROMPT, C=1.0).fit(TEXTS, LABELS)
+    p = plr.predict_proba(TEXTS)
+    path.unlink()
+    shutil.copyfile(second.path, path)
+    for predict in (plr.predict, plr.predict_proba, plr.decision_function):
+        with pytest.raises(ModelMismatch, match=rf"belongs to another model: .* {plr.model_sha256_[:12]}"):
+            predict(TEXTS)
+    path.unlink()
+    shutil.copyfile(first.path, path)
+    np.testing.assert_array_equal(plr.predict_proba(TEXTS), p)
 
 
 @pytest.mark.model
