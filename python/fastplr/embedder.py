@@ -25,7 +25,7 @@ from fastplr.model_info import ModelInfo
 from fastplr.model_store import ResolvedModel
 from fastplr.progress import text_bar
 from fastplr.prompt import Prompt
-from fastplr.threads import default_threads
+from fastplr.threads import MAX_N_THREADS, default_threads
 from fastplr.user_warning import warn_user
 
 __all__ = ["Embedder"]
@@ -35,8 +35,7 @@ Features = npt.NDArray[np.float32]
 
 POOLINGS = ("mean", "mean_all", "last")
 DEFAULT_N_BATCH = 512
-MAX_N_BATCH = 8192  # these two as in cpp/src/embedding/checks.cpp
-MAX_N_THREADS = 512
+MAX_N_BATCH = 8192  # as in cpp/src/embedding/checks.cpp
 #: Texts that embed() takes at once from what has no length: a few of the engine's windows (see embedding_run.py).
 STREAM_TEXTS = 4096
 INT32_MAX = 2**31 - 1  # the native core counts tokens, threads and layers in 32 bits

@@ -9,7 +9,9 @@ from typing import Any
 
 import joblib
 
-__all__ = ["default_threads", "one_blas_thread"]
+__all__ = ["MAX_N_THREADS", "default_threads", "one_blas_thread"]
+
+MAX_N_THREADS = 512  # as in cpp/src/embedding/checks.cpp
 
 _lock = threading.Lock()
 _libraries: Any = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -16,7 +18,7 @@ import pytest
 
 import fastplr
 from cli_tools import Run
-from fastplr import InputError, ModelError, QuantizationWarning, _core, model_store
+from fastplr import InputError, ModelError, QuantizationWarning, _core, model_store, quantization
 from fastplr.cli import main
 from tiny_models import TinyModel, write_tiny_llama, write_tiny_t5
 
@@ -98,7 +100,8 @@ def test_layers_are_left_out(wide: TinyModel, tmp_path: Path) -> None:
     t5 = write_tiny_t5(tmp_path / "t5.gguf")
     for model, layers, message in (
         (wide.path, 4, "layers is 4: expected 1 to 3"),
-        (wide.path, 0, "layers is 0: expected an int of at least 1"),
+        (wide.path, 0, "layers is 0: expected an int from 1 to 2147483647"),
+        (wide.path, 2**40, "layers is 1099511627776: expected an int from 1"),
         (t5.path, 1, "blocks of the architecture 't5.*' cannot be left out"),
     ):
         with pytest.raises(InputError, match=message):
@@ -124,7 +127,8 @@ def test_what_a_variant_is_made_from_is_the_variant(wide: TinyModel, tmp_path: P
         ({"type": "Q9"}, "tensor type is 'Q9': expected one of F32, F16"),
         ({"type": 4}, "type is 4: expected a str"),
         ({"bits": 4, "allow_requantize": "yes"}, "allow_requantize is 'yes'"),
-        ({"bits": 4, "n_threads": 0}, "n_threads is 0"),
+        ({"bits": 4, "n_threads": 0}, "n_threads is 0: expected an int from 1 to 512"),
+        ({"bits": 4, "n_threads": 2**40}, "n_threads is 1099511627776: expected an int from 1 to 512"),
     ],
 )
 def test_bad_arguments(wide: TinyModel, tmp_path: Path, settings: dict, message: str) -> None:
@@ -150,6 +154,90 @@ def test_nothing_is_overwritten_unasked(wide: TinyModel, tmp_path: Path) -> None
         fastplr.quantize(wide.path, tmp_path / "none" / "out.gguf", bits=4)
     with pytest.raises(InputError, match="is a directory"):
         fastplr.quantize(wide.path, tmp_path, bits=4)
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Has `action` done after the file was made and before it is in its place."""
+    original = _core.quantize_file
+
+    def made(*args: object, **settings: object) -> None:
+        original(*args, **settings)
+        action()
+
+    monkeypatch.setattr(_core, "quantize_file", made)
+
+
+def no_hard_links(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("with_links", [True, False])
+def test_what_something_else_makes_meanwhile_is_kept(
+    wide: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_links: bool
+) -> None:
+    out = tmp_path / "out.gguf"
+    if not with_links:
+        monkeypatch.setattr(os, "link", no_hard_links)
+    fastplr.quantize(wide.path, out, bits=4)
+    assert out.stat().st_nlink == 1
+    out.unlink()
+    meanwhile(monkeypatch, lambda: out.write_text("of another process"))
+    with pytest.raises(InputError, match="exists; it is replaced only"):
+        fastplr.quantize(wide.path, out, bits=4)
+    assert out.read_text() == "of another process"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.gguf"]
+    fastplr.quantize(wide.path, out, bits=4, overwrite=True)
+    assert out.stat().st_size > 1000
+
+
+KILLED = """
+import os, signal, sys, fastplr
+from fastplr import _core
+original = _core.quantize_file
+def killed(*args, **settings):
+    original(*args, **settings)
+    os.kill(os.getpid(), signal.SIGKILL)
+_core.quantize_file = killed
+fastplr.quantize(sys.argv[1], sys.argv[2], bits=8)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there")
+def test_what_a_killed_process_left_is_removed(
+    wide: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.gguf"
+    killed = subprocess.run([sys.executable, "-c", KILLED, wide.path, out], timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert [path.name for path in left.iterdir()] == ["model.gguf"]
+    (tmp_path / ".fastplr-other").mkdir()
+    kept = sorted([".fastplr-other", "out.gguf"])
+
+    def names() -> list[str]:
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    def age() -> None:
+        for path in (*left.iterdir(), left):
+            os.utime(path, (0, 0))
+
+    fastplr.quantize(wide.path, out, bits=4)
+    assert names() == sorted([*kept, left.name])  # it may just have been made
+    age()
+    held = quantization._lock(left)
+    fastplr.quantize(wide.path, out, bits=4, overwrite=True)
+    assert names() == sorted([*kept, left.name])  # its process is at work
+    os.close(held)
+    fastplr.quantize(wide.path, out, bits=4, overwrite=True)
+    assert names() == kept
+
+    def another() -> None:
+        (left,) = tmp_path.glob(".fastplr-quantize-*")
+        with pytest.raises(BlockingIOError):
+            quantization._lock(left)
+
+    meanwhile(monkeypatch, another)
+    fastplr.quantize(wide.path, out, bits=4, overwrite=True)
 
 
 def test_a_damaged_source_leaves_nothing(wide: TinyModel, tmp_path: Path) -> None:
@@ -241,6 +329,10 @@ def test_command_line(
     assert described["bits_per_weight"] == pytest.approx(
         8 * sum(share["n_bytes"] for share in described["tensor_mix"]) / described["n_parameters"]
     )
+    shown = run("quantize", narrow.path, "--bits", "2", "-o", out, "--overwrite")
+    assert "asked for Q2_K; the file holds none of it" in shown
+    partly = write_tiny_llama(tmp_path / "partly.gguf", n_embd=256, n_ff=288)  # ffn_down alone does not fit
+    assert "Q2_K, in parts only" in run("quantize", partly.path, "--bits", "2", "-o", out, "--overwrite")
     run("quantize", wide.path, "-o", out, "--overwrite", code=1)
     run("quantize", wide.path, "--bits", "3", "-o", out, code=2)
 

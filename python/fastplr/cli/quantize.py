@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from fastplr.cli.options import debug_option, json_option, quiet_option, threads_option
 from fastplr.cli.output import format_bytes, print_json, print_pairs
+
+if TYPE_CHECKING:
+    from fastplr.quantization import QuantizedModel
 
 
 @click.command()
@@ -57,7 +62,7 @@ def quantize(
         print_pairs(
             [
                 ("file", f"{output} ({format_bytes(made.info.file_size)})"),
-                ("type", f"{made.type}{', in parts only' if made.is_mixed else ''}"),
+                ("type", _type_of(made)),
                 ("layers", f"{made.info.n_layers} of width {made.info.n_embd}"),
                 ("bits a weight", f"{made.info.bits_per_weight:.2f} (source {made.source_bits_per_weight:.2f})"),
                 *(
@@ -70,3 +75,11 @@ def quantize(
                 ),
             ]
         )
+
+
+def _type_of(made: QuantizedModel) -> str:
+    if not made.is_mixed:
+        return made.type
+    if made.type in {share.type for share in made.info.tensor_mix}:
+        return f"{made.type}, in parts only"
+    return f"asked for {made.type}; the file holds none of it"
