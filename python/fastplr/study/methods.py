@@ -116,15 +116,17 @@ def zero_shot(made: Pass, test: list[int]) -> Found:
 
 
 def zero_shot_calibrated(made: Pass, test: list[int], no_content: Floats) -> Found:
-    """Contextually calibrated; `no_content` are the mean probabilities of the labels for texts without content."""
-    return log_probabilities(made.label_logits[test] - np.log(no_content)), {}
+    """Contextually calibrated, by what :func:`log_of_no_content` gives."""
+    return log_probabilities(made.label_logits[test] - no_content), {}
 
 
-def no_content(model: str | os.PathLike[str], prompt: Prompt, labels: Sequence[str], n_threads: int | None) -> Floats:
-    """Mean probabilities of `labels` for texts without content: float64 ``(n_labels,)``."""
+def log_of_no_content(
+    model: str | os.PathLike[str], prompt: Prompt, labels: Sequence[str], n_threads: int | None
+) -> Floats:
+    """Logarithms of the mean probabilities of `labels` for texts without content: float64 ``(n_labels,)``."""
     classifier = ZeroShotClassifier(model, prompt=prompt, n_threads=n_threads, progress=False)
     classes = classifier.classes_.tolist()
-    found = classifier._of_no_content(prompt)
+    found: Floats = classifier.log_of_no_content(prompt)
     return found[[classes.index(label) for label in labels]]
 
 

@@ -183,8 +183,9 @@ def _of_pass(
         elif cell.method == "zero-shot":
             one = methods.zero_shot(made, test)
         elif cell.method == "zero-shot calibrated":
-            shares = methods.no_content(os.fspath(variant.path), prompt_of(unit.task, unit.wording), labels, n_threads)
-            one = methods.zero_shot_calibrated(made, test, shares)
+            prompt = prompt_of(unit.task, unit.wording)
+            no_content = methods.log_of_no_content(os.fspath(variant.path), prompt, labels, n_threads)
+            one = methods.zero_shot_calibrated(made, test, no_content)
         else:
             continue
         found.append((cell, _measured(one, codes[test], unit, cell, options.n_few_shot, of_pass)))
