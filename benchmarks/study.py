@@ -32,6 +32,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "core17": ("--only", "core17", "--bits", "4", "8"),
     "instruction": ("--only", "core17", "--bits", "4", "--wording", "instruction", "--methods", "plr-e", "plr-l",
                     "zero-shot", "zero-shot calibrated"),
+    "words": ("--only", "core17", "--bits", "4", "--wording", "words"),
     "bits": ("--only", *SIX, "--bits", "2", "4", "8", "16", *FEWER),
     "wordings": ("--only", *SIX, "--bits", "4", "--wording", "paper", "words", "instruction", "question", "short",
                  *FEWER),

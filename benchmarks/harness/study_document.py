@@ -27,6 +27,7 @@ ON_FEW = "balanced_accuracy_of_few_shot_rows"
 TITLES = {
     "core17": "17 tasks, SmolLM2-135M in 4 and 8 bits, the paper's prompt",
     "instruction": "The same in 4 bits with all words before the text, as fastplr is used",
+    "words": "The paper's prompt, answered with words instead of letters, 17 tasks",
     "bits": "Widths from 2 to 16 bits, six tasks",
     "wordings": "Wordings of the prompt, six tasks",
     "qwen-0.5b": "Qwen2.5-Coder-0.5B, six tasks",
@@ -131,6 +132,19 @@ def _conclusions(parts: Parts) -> list[str]:
                     ),
                     difference(chosen(plr, n_per_class=n), chosen(four, method="few-shot"), ON_FEW),
                     difference(chosen(plr, n_per_class=n), chosen(four, method="plr-l", n_per_class=n)),
+                ]
+                for n in sorted({row["n_per_class"] for row in plr})
+            ],
+        ),
+        "**The same against prompting that answers with words** instead of letters (PLR-E with the paper's prompt):",
+        table(
+            ["rows of each class", "over zero-shot", "over zero-shot calibrated", "over few-shot"],
+            [
+                [
+                    str(n),
+                    difference(chosen(plr, n_per_class=n), chosen(parts["words"], method="zero-shot")),
+                    difference(chosen(plr, n_per_class=n), chosen(parts["words"], method="zero-shot calibrated")),
+                    difference(chosen(plr, n_per_class=n), chosen(parts["words"], method="few-shot"), ON_FEW),
                 ]
                 for n in sorted({row["n_per_class"] for row in plr})
             ],
