@@ -154,7 +154,10 @@ class EndpointClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def classes_(self) -> npt.NDArray[Any]:
         """The labels of the prompt's answers, sorted where they can be."""
-        return classes_of(self.prompt)
+        try:
+            return classes_of(self.prompt)
+        except InputError as error:
+            raise AttributeError(f"classes_ cannot be told: {error}") from error  # hasattr() asks for this one
 
     def fit(self, X: Iterable[str] | None = None, y: Iterable[Hashable] | None = None) -> EndpointClassifier:
         """Draw `k` examples from texts `X` and their labels `y`; without `k`, nothing is learnt. Sends nothing.
@@ -168,12 +171,13 @@ class EndpointClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"k is {k}, but there are no labelled texts to draw examples from: expected X and y")
         texts = [] if X is None else as_texts(X)
         labels = [] if y is None else as_labels(y, len(texts))
-        classes = self.classes_.tolist()
+        classes = classes_of(self.prompt).tolist()
         for label in labels:
             label_number(label, classes)
         if k > len(texts):
             raise InputError(f"k is {k}, but there are {len(texts)} rows to draw examples from: expected fewer")
-        drawn = balanced_rows(labels, k, np.random.default_rng(self.random_state)) if k else []
+        seed = None if self.random_state is None else checked_int("random_state", self.random_state, 0)
+        drawn = balanced_rows(labels, k, np.random.default_rng(seed)) if k else []
         self.examples_ = [(texts[row], labels[row]) for row in drawn]
         return self
 
@@ -202,7 +206,7 @@ class EndpointClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked_answers(self) -> dict[Any, str]:
         """The answers without white space around them. Raises InputError where there are none, or two are equal."""
-        _ = self.classes_  # a prompt, with answers
+        _ = classes_of(self.prompt)  # a prompt, with answers
         assert self.prompt is not None
         assert self.prompt.answers is not None
         answers = {label: answer.strip() for label, answer in self.prompt.answers.items()}
@@ -278,7 +282,7 @@ class EndpointClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         unknown = [row for row, text in enumerate(texts) if number_of[text] is None]
         if unknown and self.on_unknown == "error":
             raise self._unknown(texts, unknown, kept, wanted)
-        classes = self.classes_
+        classes = classes_of(self.prompt)
         place = [classes.tolist().index(label) for label in labels]
         if self.on_unknown == "error":
             return np.asarray(classes[[place[number_of[text] or 0] for text in texts]])

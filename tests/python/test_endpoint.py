@@ -612,6 +612,8 @@ def test_a_bar_counts_texts(serve: Serve, capsys: pytest.CaptureFixture[str]) ->
         ({"extra_body": {"x": "\ud800"}}, "cannot be written as JSON"),
         ({"base_url": "http://256.256.1.1/v1"}, "base_url is 'http://256.256.1.1/v1', which is no URL"),
         ({"k": -1}, "k is -1"),
+        ({"random_state": -1}, "random_state is -1"),
+        ({"random_state": "a"}, "random_state is 'a'"),
         ({"temperature": -1}, "temperature is -1"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"max_tokens": 0}, "max_tokens is 0"),
@@ -670,3 +672,7 @@ def test_openai_is_imported_when_it_is_needed_and_named_when_it_is_missing(monke
 def test_classes_have_the_order_of_other_classifiers() -> None:
     prompt = Prompt("?", answers={2: "two", 0: "zero", 1: "one"})
     assert np.array_equal(EndpointClassifier("m", prompt=prompt).classes_, [0, 1, 2])
+
+
+def test_what_has_no_answers_has_no_classes() -> None:
+    assert not hasattr(EndpointClassifier("m"), "classes_")
