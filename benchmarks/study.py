@@ -3,7 +3,7 @@
     python benchmarks/study.py [PART ...]            all of it takes some two hours on two cores
 
 Each part is one command of the product, kept in results/study/PART (a part that was stopped goes on there; delete its
-folder after a change). docs/study.md, its pictures and docs/study.csv are written from the parts that
+folder after a change). docs/study.md, its pictures and docs/study.csv.gz are written from the parts that
 are there.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -49,17 +51,22 @@ def rows_of(part: str) -> list[dict[str, Any]]:
     return found
 
 
+#: What the file of raw results holds.
+COLUMNS = (
+    "part", "task", "model", "bits", "wording", "method", "n_per_class", "seed", "n_test", "balanced_accuracy",
+    "macro_f1", "accuracy", "log_loss", "calibration_error", "calibration_error_by_chance", "balanced_accuracy_of_few_shot_rows",
+    "layer", "pooling", "C", "solve_seconds", "pass_seconds", "pass_tokens", "n_cut", "bits_per_weight",
+)  # fmt: skip
+
+
 def write_csv(parts: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """One line for each thing that was measured, numbers to four digits."""
-    rows = [{"part": part, **row} for part, some in parts.items() for row in some]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
-            )
+    """One line for each thing that was measured, numbers to four digits, compressed."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in ({"part": part, **row} for part, some in parts.items() for row in some):
+        writer.writerow({name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()})
+    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 def main() -> None:
@@ -76,7 +83,7 @@ def main() -> None:
             raise SystemExit(1)
     measured = [part for part in PARTS if (RESULTS / part / "all.json").is_file()]
     parts = {part: rows_of(part) for part in measured}
-    write_csv(parts, DOCS / "study.csv")
+    write_csv(parts, DOCS / "study.csv.gz")
     write_document(parts, {part: " ".join(words) for part, words in PARTS.items()}, DOCS)
     print(f"written: {DOCS / 'study.md'}, of {', '.join(measured)}")
 

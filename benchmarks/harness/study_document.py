@@ -71,7 +71,7 @@ def write_document(parts: Parts, commands: Mapping[str, str], folder: Path) -> N
     lines = [
         "# The study of the paper, repeated",
         "Written by `python benchmarks/study.py`; not edited. Every number that was measured is in"
-        " [study.csv](study.csv).",
+        " [study.csv.gz](study.csv.gz).",
         f"{time.strftime('%Y-%m-%d')}, {machine}, revision {revision()}.",
         _what_it_is(),
         *(f"**Not measured yet**: {TITLES[part]}." for part in missing),

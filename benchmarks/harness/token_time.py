@@ -159,7 +159,8 @@ def measure(rows: list[Row], folder: Path, *, n_rounds: int = N_ROUNDS, say: Cal
     """Measure `rows`, round after round, each of them once a round; models are made in `folder` where they need one."""
     widths = list(dict.fromkeys((row.model, row.bits) for row in rows))
     variants = {key: variant(*key, folder, progress=False) for key in widths}
-    tasks = {row: _task(row, variants[row.model, row.bits]) for row in rows}
+    workers: dict[tuple[Path, int], TokenTimes] = {}
+    tasks = {row: _task(row, variants[row.model, row.bits], workers) for row in rows}
     measured = Measured(
         [TimeRow(row) for row in rows],
         {f"{model} {bits}": _about(one) for (model, bits), one in variants.items()},
@@ -174,6 +175,8 @@ def measure(rows: list[Row], folder: Path, *, n_rounds: int = N_ROUNDS, say: Cal
         measured.drift.append(reference())
         for one in measured.rows:
             one.seconds.append(tasks[one.row]())
+    for worker in workers.values():
+        worker.close()
     return measured
 
 
@@ -192,37 +195,40 @@ def _about(one: ModelVariant) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _task(row: Row, one: ModelVariant) -> Callable[[], float]:
-    """What gives the seconds for one token or text."""
+def _task(row: Row, one: ModelVariant, workers: dict[tuple[Path, int], TokenTimes]) -> Callable[[], float]:
+    """What gives the seconds for one token or text. `workers` are those that were started, by file and threads."""
     load = MODELS[row.model][1]
     if row.what in ("generate", "prompt"):
-        worker = TokenTimes(one.path, row.n_threads)
+        if (one.path, row.n_threads) not in workers:
+            workers[one.path, row.n_threads] = TokenTimes(one.path, row.n_threads)
+            workers[one.path, row.n_threads].load()
+        worker = workers[one.path, row.n_threads]
         n_tokens = load.n_generated if row.what == "generate" else load.n_prompt
-        worker.load()
         return lambda: worker.seconds_of(row.what, n_tokens)
     texts, labels = load_demo()
     some = texts[: load.n_texts]
     if row.what == "embed":
         embedder = Embedder(one.path, layer=-1, pooling="last", n_threads=row.n_threads, progress=False)
-        engine = embedder._native_engine([-1])
-        n_tokens = sum(engine.count_tokens(text) for text in some)
-        return lambda: _timed(lambda: embedder.embed(some)) / n_tokens
+        n_tokens = sum(embedder._native_engine([-1]).count_tokens(text) for text in some)
+        return lambda: _timed(embedder.embed, some) / n_tokens
     rows = [number for label in sorted(set(labels)) for number in _first(labels, label, 10)]
     classifier = fastplr.fit(
         [texts[number] for number in rows], [labels[number] for number in rows], model=one.path, layer="middle",
         prompt="What does the customer of this bank want?", n_threads=row.n_threads, progress=False,
     )  # fmt: skip
-    return lambda: _timed(lambda: classifier.predict(some)) / len(some)
+    return lambda: _timed(classifier.predict, some) / len(some)
 
 
 def _first(labels: list[str], label: str, n: int) -> list[int]:
     return [number for number, own in enumerate(labels) if own == label][-n:]
 
 
-def _timed(work: Callable[[], object]) -> float:
+def _timed(work: Callable[[list[str]], object], texts: list[str]) -> float:
+    """Seconds of `work`. Two models are kept loaded at most: a text beforehand loads this one again."""
+    work(["The model is loaded."])
     feature_cache.clear()
     started = time.perf_counter()
-    work()
+    work(texts)
     return time.perf_counter() - started
 
 

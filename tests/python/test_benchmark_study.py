@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ def test_the_document_says_what_there_is_and_what_there_is_not(tmp_path: Path) -
     )  # three passes of 4 seconds; 2 sizes, 2 draws, 3 tasks of one second
     assert "![Learning curves](study_core17.svg)" in text
     assert (tmp_path / "study_core17.svg").is_file()
-    write_csv(parts, tmp_path / "study.csv")
-    lines = (tmp_path / "study.csv").read_text("utf-8").splitlines()
+    write_csv(parts, tmp_path / "study.csv.gz")
+    lines = gzip.decompress((tmp_path / "study.csv.gz").read_bytes()).decode().splitlines()
     assert len(lines) == 1 + len(core())
     assert lines[0].startswith("part,task,model,bits,wording,method,")
 
