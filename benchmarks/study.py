@@ -54,7 +54,8 @@ def rows_of(part: str) -> list[dict[str, Any]]:
 #: What the file of raw results holds.
 COLUMNS = (
     "part", "task", "model", "bits", "wording", "method", "n_per_class", "seed", "n_test", "balanced_accuracy",
-    "macro_f1", "accuracy", "log_loss", "calibration_error", "calibration_error_by_chance", "balanced_accuracy_of_few_shot_rows",
+    "macro_f1", "accuracy", "log_loss", "calibration_error", "calibration_error_by_chance",
+    "balanced_accuracy_of_few_shot_rows",
     "layer", "pooling", "C", "solve_seconds", "pass_seconds", "pass_tokens", "n_cut", "bits_per_weight",
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -158,7 +159,9 @@ class TokenTimes(WorkerProcess):
 def measure(rows: list[Row], folder: Path, *, n_rounds: int = N_ROUNDS, say: Callable[[str], None]) -> Measured:
     """Measure `rows`, round after round, each of them once a round; models are made in `folder` where they need one."""
     widths = list(dict.fromkeys((row.model, row.bits) for row in rows))
-    variants = {key: variant(*key, folder, progress=False) for key in widths}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastplr.QuantizationWarning)  # the table says what files hold
+        variants = {key: variant(*key, folder, progress=False) for key in widths}
     workers: dict[tuple[Path, int], TokenTimes] = {}
     tasks = {row: _task(row, variants[row.model, row.bits], workers) for row in rows}
     measured = Measured(
