@@ -21,6 +21,7 @@ from fastplr.cli import main as fastplr
 from harness.corpus import tasks_folder
 from harness.machine import pin_to_cores
 from harness.study_document import write_document
+from harness.token_time import Measured
 
 RESULTS = Path(__file__).parent / "results" / "study"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -85,7 +86,9 @@ def main() -> None:
     measured = [part for part in PARTS if (RESULTS / part / "all.json").is_file()]
     parts = {part: rows_of(part) for part in measured}
     write_csv(parts, DOCS / "study.csv.gz")
-    write_document(parts, {part: " ".join(words) for part, words in PARTS.items()}, DOCS)
+    times = RESULTS.parent / "token_time.json"  # of bench_token_time.py
+    commands = {part: " ".join(words) for part, words in PARTS.items()}
+    write_document(parts, commands, DOCS, Measured.load(times) if times.is_file() else None)
     print(f"written: {DOCS / 'study.md'}, of {', '.join(measured)}")
 
 

@@ -15,6 +15,7 @@ from scipy.stats import t as student
 from fastplr.study.document import learning_curves, tables
 from harness.document import table
 from harness.machine import describe_machine, revision
+from harness.token_time import PAPER, WHAT, Measured, ratio
 
 __all__ = ["difference", "write_document"]
 
@@ -63,8 +64,8 @@ def difference(above: Iterable[Row], below: Iterable[Row], metric: str = "balanc
     return text
 
 
-def write_document(parts: Parts, commands: Mapping[str, str], folder: Path) -> None:
-    """Write study.md and its pictures into `folder`."""
+def write_document(parts: Parts, commands: Mapping[str, str], folder: Path, times: Measured | None = None) -> None:
+    """Write study.md and its pictures into `folder`; `times` are those of benchmarks/bench_token_time.py."""
     missing = [part for part in commands if not parts.get(part)]
     parts = {part: parts.get(part, ()) for part in commands}
     machine = ", ".join(f"{name} {value}" for name, value in describe_machine().items())
@@ -76,7 +77,7 @@ def write_document(parts: Parts, commands: Mapping[str, str], folder: Path) -> N
         _what_it_is(),
         *(f"**Not measured yet**: {TITLES[part]}." for part in missing),
         "## What follows",
-        *_conclusions(parts),
+        *_conclusions(parts, times),
     ]
     for part, rows in parts.items():
         if not rows:
@@ -112,7 +113,7 @@ def _what_it_is() -> str:
     )
 
 
-def _conclusions(parts: Parts) -> list[str]:
+def _conclusions(parts: Parts, times: Measured | None) -> list[str]:
     core, instruction = parts["core17"], parts["instruction"]
     four, eight = chosen(core, bits="4"), chosen(core, bits="8")
     plr = chosen(four, method="plr-e")
@@ -162,11 +163,28 @@ def _conclusions(parts: Parts) -> list[str]:
         *_largest(parts),
         *(_wordings(parts["wordings"]) if parts["wordings"] else []),
         *_solving(core),
-        "**Does a width cost 30 % of time?** [benchmarks.md](benchmarks.md) has time for a generated token, for a"
-        " token of a"
-        " prompt and for a text by width.",
+        *_times(times),
     ]  # fmt: skip
     return found
+
+
+def _times(times: Measured | None) -> list[str]:
+    """Whether 8 bits take 30 % more time than 4."""
+    head = "**Does 8 bits instead of 4 cost 30 % of time?** "
+    if times is None:
+        return [head + "Not measured yet."]
+    lines = []
+    for model in dict.fromkeys(one.row.model for one in times.rows):
+        for what, words in WHAT.items():
+            found = [ratio(*(times.seconds(model, bits, n, what) for bits in ("8", "4"))) for n in (1, 2)]
+            shown = ["" if one is None else f"{one[0]:.2f} ({one[1]:.2f} to {one[2]:.2f})" for one in found]
+            lines.append([model, words, *shown])
+    return [
+        f"{head}The paper's figure is {PAPER:.2f} for generating a token. Times as long in 8 bits as in 4 on this"
+        f" machine, with"
+        " 95 % intervals ([benchmarks.md](benchmarks.md) has all widths):",
+        table(["model", "time for", "1 thread", "2 threads"], lines, left=2),
+    ]
 
 
 def _two_bits(parts: Parts) -> list[str]:

@@ -55,6 +55,7 @@ def test_the_document_says_what_there_is_and_what_there_is_not(tmp_path: Path) -
     )  # three passes of 4 seconds; 2 sizes, 2 draws, 3 tasks of one second
     assert "![Learning curves](study_core17.svg)" in text
     assert (tmp_path / "study_core17.svg").is_file()
+    assert "cost 30 % of time?** Not measured yet." in text
     write_csv(parts, tmp_path / "study.csv.gz")
     lines = gzip.decompress((tmp_path / "study.csv.gz").read_bytes()).decode().splitlines()
     assert len(lines) == 1 + len(core())
