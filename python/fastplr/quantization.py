@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +14,7 @@ from fastplr.model_store import ResolvedModel
 from fastplr.progress import count_bar
 from fastplr.solver_inputs import checked_bool, checked_int
 from fastplr.tables.atomic_output import check_output
+from fastplr.tables.file_in_the_making import exists_error, folder_for_making, put_in_place
 from fastplr.threads import MAX_N_THREADS, default_threads
 from fastplr.user_warning import warn_user
 
@@ -26,11 +22,6 @@ __all__ = ["TYPE_OF_BITS", "QuantizedModel", "quantize"]
 
 #: The type that stands for a number of bits.
 TYPE_OF_BITS = {2: "Q2_K", 4: "Q4_0", 8: "Q8_0"}
-
-#: How the folder beside the output begins in which a file is made.
-_WORKING = ".fastplr-quantize-"
-#: Seconds without a change after which such a folder may be one that a killed process left.
-_LEFT_AFTER = 60
 
 
 @dataclass(frozen=True)
@@ -131,7 +122,7 @@ def quantize(
 
     try:
         with (
-            _working_folder(target.resolve().parent) as working,
+            folder_for_making(target) as working,
             count_bar(0, f"writing {target.name}", "tensor", progress) as bar,
         ):
             made = working / "model.gguf"
@@ -145,9 +136,7 @@ def quantize(
                 allow_requantize=allowed, allow_fallback=bits is not None, on_progress=count,
             )  # fmt: skip
             after = read_model_info(made)  # what is written passes the checks that stand before every load
-            with made.open("rb+") as file:
-                os.fsync(file.fileno())
-            _put(made, target, overwrite)
+            put_in_place(made, target, overwrite=overwrite)
     except OSError as error:
         raise ModelError(f"{str(target)!r} cannot be written: {error.strerror or error}") from error
     info = ModelInfo(**{**vars(after), "path": str(target)})
@@ -179,69 +168,8 @@ def _target(out: object, overwrite: bool) -> Path:
     target = Path(text)
     check_output(target, devices=False)
     if not checked_bool("overwrite", overwrite) and target.exists():
-        raise _exists(target)
+        raise exists_error(target)
     return target
-
-
-def _exists(target: Path) -> InputError:
-    return InputError(f"{str(target)!r} exists; it is replaced only where that is asked for (overwrite=True)")
-
-
-def _put(made: Path, target: Path, overwrite: bool) -> None:
-    """Has `target` be the file `made`. Raises InputError where it exists and is not to be replaced."""
-    if not overwrite:
-        try:
-            os.link(made, target.resolve())  # unlike a rename, never in the place of another file
-            return
-        except FileExistsError:
-            raise _exists(target) from None
-        except OSError:  # a file system without hard links
-            if target.exists():
-                raise _exists(target) from None
-    elif target.exists():
-        made.chmod(target.stat().st_mode & 0o777)
-    made.replace(target.resolve())
-
-
-@contextmanager
-def _working_folder(beside: Path) -> Iterator[Path]:
-    """A folder in `beside` for a file in the making. Those that killed processes left there are removed first."""
-    for left in beside.glob(f"{_WORKING}*"):
-        with suppress(OSError, ImportError):
-            lock = _lock(left)  # the system frees it when its process ends, however it ends
-            try:
-                changed = max(path.stat().st_mtime for path in (left, *left.iterdir()))
-                if time.time() - changed > _LEFT_AFTER:
-                    shutil.rmtree(left)
-            finally:
-                os.close(lock)
-    with tempfile.TemporaryDirectory(prefix=_WORKING, dir=beside) as working:
-        held = None
-        with suppress(OSError, ImportError):
-            held = _lock(Path(working))
-        try:
-            yield Path(working)
-        finally:
-            if held is not None:
-                os.close(held)
-
-
-def _lock(folder: Path) -> int:
-    """A descriptor that locks `folder` until it is closed.
-
-    Raises:
-        OSError: Another one does, or the file system has no such locks.
-        ImportError: The operating system has none.
-    """
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _origin(source: ResolvedModel) -> str:

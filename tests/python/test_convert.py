@@ -9,6 +9,7 @@ import sys
 import textwrap
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 
 import fastplr
 from bert_folders import BertFolder, write_bert_folder
-from fastplr.convert import ConvertedModel, convert_folder
+from fastplr.convert import ConvertedModel, conversion, convert_folder, write_converted
 from fastplr.convert.gguf_file import Tensor, write_gguf
 from fastplr.convert.weights import Weights
 from fastplr.errors import InputError
@@ -231,6 +232,22 @@ def test_existing_file_is_kept_unless_asked(folder: BertFolder, tmp_path: Path) 
     assert target.read_text() == "mine"
     assert isinstance(convert_folder(folder.path, target, overwrite=True), ConvertedModel)
     assert target.read_bytes().startswith(b"GGUF")
+    assert {path.name for path in tmp_path.iterdir()} == {"tiny.gguf", "tiny-bert"}
+
+
+def test_a_file_that_was_made_there_meanwhile_is_kept(
+    folder: BertFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "tiny.gguf"
+
+    def write(*args: Any, **kwargs: Any) -> ConvertedModel:
+        target.write_text("mine")
+        return write_converted(*args, **kwargs)
+
+    monkeypatch.setattr(conversion, "write_converted", write)
+    with pytest.raises(InputError, match=r"tiny\.gguf' exists"):
+        convert_folder(folder.path, target)
+    assert target.read_text() == "mine"
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.gguf", "tiny-bert"}
 
 

@@ -18,8 +18,9 @@ import pytest
 
 import fastplr
 from cli_tools import Run
-from fastplr import InputError, ModelError, QuantizationWarning, _core, model_store, quantization
+from fastplr import InputError, ModelError, QuantizationWarning, _core, model_store
 from fastplr.cli import main
+from fastplr.tables import file_in_the_making
 from tiny_models import TinyModel, write_tiny_llama, write_tiny_t5
 
 TEXTS = ["the film is good", "not a good film at all", "the company said that the market was up"]
@@ -224,7 +225,7 @@ def test_what_a_killed_process_left_is_removed(
     fastplr.quantize(wide.path, out, bits=4)
     assert names() == sorted([*kept, left.name])  # it may just have been made
     age()
-    held = quantization._lock(left)
+    held = file_in_the_making._lock(left)
     fastplr.quantize(wide.path, out, bits=4, overwrite=True)
     assert names() == sorted([*kept, left.name])  # its process is at work
     os.close(held)
@@ -232,9 +233,9 @@ def test_what_a_killed_process_left_is_removed(
     assert names() == kept
 
     def another() -> None:
-        (left,) = tmp_path.glob(".fastplr-quantize-*")
+        (left,) = tmp_path.glob(".fastplr-making-*")
         with pytest.raises(BlockingIOError):
-            quantization._lock(left)
+            file_in_the_making._lock(left)
 
     meanwhile(monkeypatch, another)
     fastplr.quantize(wide.path, out, bits=4, overwrite=True)

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from fastplr.convert.weights import Weights
 from fastplr.errors import InputError, ModelError
 from fastplr.store.identity import file_sha256
 from fastplr.tables.atomic_output import check_output
+from fastplr.tables.file_in_the_making import exists_error, folder_for_making, put_in_place
 from fastplr.threads import default_threads
 
 __all__ = ["ConvertedModel", "TensorType", "convert_folder", "require_gguf_package", "write_converted"]
@@ -87,22 +87,20 @@ def convert_folder(
     source, target = _path(folder, "folder"), _path(output, "output")
     check_output(target, devices=False)
     if not overwrite and target.exists():
-        raise InputError(f"{str(target)!r} exists; it is replaced only where that is asked for (overwrite=True)")
+        raise exists_error(target)
     with (
         _output_errors(target),
-        tempfile.TemporaryDirectory(prefix=".fastplr-", dir=target.resolve().parent) as working,
+        folder_for_making(target) as working,
     ):
-        made = Path(working) / "f32.gguf"
+        made = working / "f32.gguf"
         converted = write_converted(source, made, tensor_type=tensor_type, name=name, progress=progress)
         if tensor_type == "f16":
             from fastplr import _core
 
             # By the quantiser that makes the variants of all models: the same file as the model's f16 variant.
-            made = Path(working) / "f16.gguf"
+            made = working / "f16.gguf"
             _core.quantize_file(str(converted.path), str(made), "F16", default_threads(), converted.source_sha256)
-        with made.open("rb+") as file:
-            os.fsync(file.fileno())
-        made.replace(target.resolve())
+        put_in_place(made, target, overwrite=overwrite)
     return ConvertedModel(target, converted.architecture, converted.source_sha256, converted.left_out)
 
 
