@@ -32,6 +32,7 @@ from fastplr.study import (
     read_tasks,
     run_units,
 )
+from fastplr.study.document import tables
 from fastplr.study.methods import METHODS
 from fastplr.study.plan import ModelVariant
 from fastplr.study.scores import calibration_error, scores_of
@@ -617,6 +618,32 @@ def test_means_and_crossings() -> None:
     assert crossings([(5, -0.1), (10, 0.1), (20, -0.1), (50, 0.0), (75, 0.2)], 0.0) == 50
     assert crossings([(5, 0.1), (10, 0.1)], 0.0) == 5
     assert crossings([(5, 0.1), (10, -0.1)], 0.0) is None
+
+
+def test_rows_until_a_method_passes_are_told_with_the_range_over_draws() -> None:
+    def row(method: str, n: int, seed: int, value: float, bits: str = "4") -> dict[str, Any]:
+        return {"task": "a", "model": "m", "bits": bits, "wording": "paper", "method": method, "n_per_class": n,
+                "seed": seed, "n_test": 10, "balanced_accuracy": value}  # fmt: skip
+
+    curves = {0: (0.5, 0.7, 0.8), 1: (0.6, 0.55, 0.7), 2: (0.7, 0.7, 0.9)}
+    rows = [
+        row("plr-e", n, seed, value, bits)
+        for bits in ("16", "4")
+        for seed, curve in curves.items()
+        for n, value in zip((5, 10, 20), curve, strict=True)
+    ]
+    rows += [row("zero-shot", 0, 0, 0.62, bits) for bits in ("16", "4")]
+    rows += [{**row("tf-idf", n, seed, 0.69), "model": "", "bits": "", "wording": ""}
+             for seed in curves for n in (5, 10, 20)]  # fmt: skip
+    found = tables(rows)
+    # Of zero-shot: means are 0.6, 0.65, 0.8; single draws pass at 10, 20 and 5. Of TF-IDF: 20; 10, 20, 5.
+    [crossing] = [lines for title, _, _, lines in found if title.startswith("Rows until") and title.endswith(" 4 bits")]
+    assert crossing == [
+        ["a", "10 (≤ 5 to 20)", "20 (≤ 5 to 20)"],
+        ["mean of tasks", "10 (≤ 5 to 20)", "20 (≤ 5 to 20)"],
+    ]
+    [compared] = [lines for title, _, _, lines in found if title.startswith("Models")]
+    assert [line[1] for line in compared] == ["4", "16"]
 
 
 def test_methods_are_named_alike() -> None:

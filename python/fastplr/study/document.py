@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastplr.study.methods import METHODS
 from fastplr.study.scores import METRICS
-from fastplr.study.summary import Group, Mean, crossings, groups, mean_of, of_group, tasks_of
+from fastplr.study.summary import Group, Mean, crossings, groups, mean_of, number_of_bits, of_group, tasks_of
 from fastplr.study.tasks import WORDINGS
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         where = f"{model}, wording '{wording}'"
         found += [_means(rows, shown, tasks, where), _curves(rows, shown, tasks, where)]
         found += _crossing_tables(rows, shown, tasks, where)
-        found += [_by_task(rows, shown, tasks, where, bits) for bits in sorted({one.bits for one in own})]
+        found += [_by_task(rows, shown, tasks, where, bits) for bits in dict.fromkeys(one.bits for one in own)]
     if not _settings(every) and every:
         tasks = _common_tasks(rows, every)
         found.append(_curves(rows, every, tasks, "no model of this machine"))
@@ -110,7 +110,9 @@ def tables(rows: Sequence[Row]) -> list[Table]:
 def _compared(rows: Sequence[Row], every: Sequence[Group]) -> list[Table]:
     """Models, widths and wordings beside each other, where there are several, on the tasks that all of them have."""
     local = [one for one in every if one.model and one.method != "endpoint"]
-    settings = sorted({(one.model, one.bits, one.wording) for one in local}, key=lambda one: (one[0], one[2], one[1]))
+    settings = sorted(
+        {(one.model, one.bits, one.wording) for one in local}, key=lambda one: (one[0], one[2], number_of_bits(one[1]))
+    )
     methods = [name for name in METHODS if any(one.method == name for one in local)]
     tasks = _common_tasks(rows, local)
     if len(settings) < 2 or not tasks:
@@ -182,8 +184,8 @@ def _crossing_tables(rows: Sequence[Row], some: Sequence[Group], tasks: set[str]
             lines.append([task or "mean of tasks", *(_crossing(rows, group, other, wanted) for other in others)])
         remark = (
             "The fewest rows of each class from which on the mean over draws of PLR-E is not below, in balanced"
-            " accuracy, on the"
-            " same test rows; ≤ where that is the fewest that were tried, - where it is never."
+            " accuracy, on the same test rows; ≤ where that is the fewest that were tried, - where it is never. In"
+            " brackets the fewest and the most of single draws, where they differ."
         )
         bits = f", {group.bits} bits" if group.bits != "source" else ""
         head = ["task", *(one.method for one in others)]
@@ -193,18 +195,28 @@ def _crossing_tables(rows: Sequence[Row], some: Sequence[Group], tasks: set[str]
 
 def _crossing(rows: Sequence[Row], group: Group, other: Group, tasks: set[str]) -> str:
     metric = "balanced_accuracy_of_few_shot_rows" if other.method == "few-shot" else "balanced_accuracy"
-    own_sizes = _sizes(rows, [group, other], tasks)
+    own = [row for one in (group, other) for row in of_group(rows, one) if row["task"] in tasks]
+    sizes = _sizes(own, [group, other], tasks)
 
-    def curve(of: Group) -> dict[int, float]:
-        values = {n: mean_of(_at(rows, of, n), metric, tasks) for n in own_sizes}
-        return {n: mean.value for n, mean in values.items() if mean is not None}
+    def shown(seed: int | None) -> str | None:
+        """Of one draw, or of the mean over draws."""
+        of_draw = [row for row in own if row["method"] in FLAT or seed in (None, row["seed"])]
+        differences = []
+        for n in sizes:
+            mine, theirs = (mean_of(_at(of_draw, one, n), metric, tasks) for one in (group, other))
+            if mine is not None and theirs is not None:
+                differences.append((n, mine.value - theirs.value))
+        if not differences:
+            return None
+        found = crossings(differences, 0.0)
+        return "-" if found is None else f"≤ {found}" if found == differences[0][0] else str(found)
 
-    mine, theirs = curve(group), curve(other)
-    differences = [(n, mine[n] - theirs[n]) for n in sorted(mine) if n in theirs]
-    if not differences:
+    of_mean = shown(None)
+    if of_mean is None:
         return ""
-    found = crossings(differences, 0.0)
-    return "-" if found is None else f"≤ {found}" if found == differences[0][0] else str(found)
+    draws = {shown(seed) for seed in {row["seed"] for row in own if row["method"] == group.method}} - {None}
+    ordered = [text for text in (f"≤ {sizes[0]}", *map(str, sizes), "-") if text in draws]
+    return of_mean if len(ordered) < 2 else f"{of_mean} ({ordered[0]} to {ordered[-1]})"
 
 
 def _by_task(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: str, bits: str) -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-__all__ = ["Group", "Mean", "crossings", "groups", "mean_of", "of_group", "tasks_of"]
+__all__ = ["Group", "Mean", "crossings", "groups", "mean_of", "number_of_bits", "of_group", "tasks_of"]
 
 Row = Mapping[str, Any]
 
@@ -43,9 +43,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over tasks, and the half width of its 95 % interval over draws (Student); NaN of one draw, and where"
-    " draws
-    share most of their rows.
+    """A mean over tasks, and the half width of its 95 % interval over draws (Student).
+
+    The half width is NaN of one draw, and where draws share most of their rows.
     """
 
     value: float
@@ -62,11 +62,12 @@ def groups(rows: Iterable[Row]) -> list[Group]:
     found = {Group(row["method"], row["model"], row["bits"], row["wording"]) for row in rows}
     order = {"plr-e": 0, "plr-e final": 1, "plr-l": 2, "few-shot": 3, "zero-shot calibrated": 4, "zero-shot": 5}
     return sorted(
-        found, key=lambda one: (one.model, one.wording, _number(one.bits), order.get(one.method, 9), one.method)
+        found, key=lambda one: (one.model, one.wording, number_of_bits(one.bits), order.get(one.method, 9), one.method)
     )
 
 
-def _number(bits: str) -> float:
+def number_of_bits(bits: str) -> float:
+    """What orders widths; a file as fetched comes last."""
     return float(bits) if bits.isdigit() else math.inf
 
 
