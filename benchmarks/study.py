@@ -1,6 +1,6 @@
 """The study of docs/study.md: `fastplr study`, part by part, on the labelled tasks.
 
-    python benchmarks/study.py [PART ...]            all of it takes some two hours on two cores
+    python benchmarks/study.py [PART ...]            all of it takes some three hours on two cores
 
 Each part is one command of the product, kept in results/study/PART (a part that was stopped goes on there; delete its
 folder after a change). docs/study.md, its pictures and docs/study.csv.gz are written from the parts that
@@ -14,10 +14,14 @@ import csv
 import gzip
 import io
 import json
+import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from fastplr import model_store
 from fastplr.cli import main as fastplr
+from harness.chat_server import chat_server
 from harness.corpus import tasks_folder
 from harness.machine import pin_to_cores
 from harness.study_document import write_document
@@ -30,6 +34,9 @@ SIX = ("fpb", "sst2", "ag_news", "tweet_sentiment", "ade", "clickbait")
 THREE = ("fpb", "sst2", "ade")
 FEWER = ("--rows", "10", "20", "50", "75", "--seeds", "3", "--test-rows", "300")
 
+#: Of the server on this machine that a part asks as one would ask a large model.
+PORT = 8791
+
 #: What `fastplr study` is asked for.
 PARTS: dict[str, tuple[str, ...]] = {
     "core17": ("--only", "core17", "--bits", "4", "8"),
@@ -41,6 +48,10 @@ PARTS: dict[str, tuple[str, ...]] = {
                  *FEWER),
     "qwen-0.5b": ("--only", *SIX, "--model", "qwen2.5-coder-0.5b", "--bits", "4", "8", *FEWER),
     "qwen-1.5b": ("--only", *THREE, "--model", "qwen2.5-coder-1.5b", "--bits", "2", "4", "8", *FEWER),
+    "qwen-1.5b-words": ("--only", *THREE, "--model", "qwen2.5-coder-1.5b", "--bits", "4", "8", "--wording", "words",
+                        "--methods", "zero-shot", "zero-shot calibrated", "few-shot", "--test-rows", "300"),
+    "qwen-1.5b-chat": ("--only", *THREE, "--wording", "paper", "words", "--methods", "endpoint", "--test-rows", "300",
+                       "--endpoint-model", "qwen2.5-coder-1.5b:q8_0", "--endpoint-url", f"http://127.0.0.1:{PORT}/v1"),
     "minilm": ("--only", "core17", "--model", "minilm-l6-v2", "--bits", "32", "8", "4", "--wording", "short",
                "--methods", "plr-e", "--rows", "20", "75", "--test-rows", "500"),
 }  # fmt: skip
@@ -71,6 +82,15 @@ def write_csv(parts: dict[str, list[dict[str, Any]]], path: Path) -> None:
     path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
 
 
+def _endpoint(part: str) -> AbstractContextManager[None]:
+    """What has to run while a part is measured."""
+    if "--endpoint-model" not in PARTS[part]:
+        return nullcontext()
+    os.environ.setdefault("OPENAI_API_KEY", "none")  # one has to be there, and this server asks for none
+    model = model_store.resolve(PARTS[part][PARTS[part].index("--endpoint-model") + 1])
+    return chat_server(model.path, RESULTS / f"{part}.log", port=PORT, n_threads=2)
+
+
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,8 +101,9 @@ def main() -> None:
         folder = RESULTS / part
         words = ["study", "--tasks", str(tasks_folder()), *PARTS[part], "-o", str(folder)]
         print("fastplr", *words, flush=True)
-        if fastplr([*words, "--json", str(folder / "all.json")]) != 0:
-            raise SystemExit(1)
+        with _endpoint(part):
+            if fastplr([*words, "--json", str(folder / "all.json")]) != 0:
+                raise SystemExit(1)
     measured = [part for part in PARTS if (RESULTS / part / "all.json").is_file()]
     parts = {part: rows_of(part) for part in measured}
     write_csv(parts, DOCS / "study.csv.gz")

@@ -62,6 +62,34 @@ def test_the_document_says_what_there_is_and_what_there_is_not(tmp_path: Path) -
     assert lines[0].startswith("part,task,model,bits,wording,method,")
 
 
+def test_the_default_is_set_beside_the_largest_model_on_the_tasks_that_both_have(tmp_path: Path) -> None:
+    def of_chat(task: str, value: float) -> dict[str, Any]:
+        row = {**made_up("endpoint", "", 0, value, task), "wording": "words"}
+        del row["bits_per_weight"], row["log_loss"], row["pass_seconds"]
+        return row
+
+    default = [
+        {**made_up("plr-e", "4", 75, value, task, seed), "wording": "instruction"}
+        for task, value in (("a", 0.9), ("b", 0.8), ("c", 0.1))
+        for seed in (0, 1)
+    ]
+    parts = {
+        "core17": core(),
+        "wordings": default,
+        "qwen-1.5b": [made_up("zero-shot", "4", 0, value, task) for task, value in (("a", 0.8), ("b", 0.6))],
+        "qwen-1.5b-chat": [of_chat("a", 0.7), of_chat("b", 0.6)],
+    }
+    write_document(parts, {part: " ".join(words) for part, words in PARTS.items()}, tmp_path)
+    lines = (tmp_path / "study.md").read_text("utf-8").splitlines()
+    start = lines.index("| asked for | a | b | fastplr's default less this |")
+    [letters] = [line for line in lines[start:] if line.startswith("| letters, 4 bits")]
+    assert letters.startswith("| letters, 4 bits | 0.800 | 0.600 | +0.150 (")
+    [chat] = [line for line in lines[start:] if line.startswith("| as a chat, words, 8 bits")]
+    assert chat.startswith("| as a chat, words, 8 bits | 0.700 | 0.600 | +0.200 (+0.200 to +0.200, 2 tasks)")
+    assert "| fastplr's default | 0.900 | 0.800 |  |" in lines
+    assert "." not in lines  # nothing is said of the files of a model elsewhere
+
+
 def test_ratios_of_times() -> None:
     found = ratio([1.3, 1.31, 1.29], [1.0, 1.01, 0.99])
     assert found is not None
