@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from harness.study_document import difference, write_document
 from harness.token_time import HEADING, Measured, Row, TimeRow, kept_section, put_section, ratio, section
@@ -56,10 +57,29 @@ def test_the_document_says_what_there_is_and_what_there_is_not(tmp_path: Path) -
     assert "![Learning curves](study_core17.svg)" in text
     assert (tmp_path / "study_core17.svg").is_file()
     assert "cost 30 % of time?** Not measured yet." in text
+    assert "zero-shot from 20, few-shot from 20, PLR-L from 20. It reaches 0.720 with 20, 0.775 with 75." in text
     write_csv(parts, tmp_path / "study.csv.gz")
     lines = gzip.decompress((tmp_path / "study.csv.gz").read_bytes()).decode().splitlines()
     assert len(lines) == 1 + len(core())
     assert lines[0].startswith("part,task,model,bits,wording,method,")
+
+
+@pytest.mark.parametrize(("plr_e", "answer"), [(0.78, "No"), (0.7, "Yes")])
+def test_whether_2_bits_hurt_is_said_in_words(tmp_path: Path, plr_e: float, answer: str) -> None:
+    of_two = {"plr-e": plr_e, "zero-shot": 0.7, "few-shot": 0.65, "plr-l": 0.6}
+    rows = [
+        made_up(method, bits, 75 if method.startswith("plr") else 0, value, task)
+        for method, two in of_two.items()
+        for task in "ab"
+        for bits, value in (("2", two), ("4", 0.8), ("8", 0.8))
+    ]
+    write_document({"qwen-1.5b": rows}, {part: " ".join(words) for part, words in PARTS.items()}, tmp_path)
+    text = (tmp_path / "study.md").read_text("utf-8")
+    assert f"as they hurt zero-shot?** {answer}, as far as 2 tasks tell" in text
+    assert (
+        f"loses {0.8 - plr_e:.3f} of balanced accuracy with PLR-E from 75 rows of each class, 0.100 with zero" in text
+    )
+    assert "0.150 with few-shot and 0.200 with PLR-L." in text
 
 
 def test_the_default_is_set_beside_the_largest_model_on_the_tasks_that_both_have(tmp_path: Path) -> None:

@@ -178,6 +178,8 @@ def _crossing_tables(rows: Sequence[Row], some: Sequence[Group], tasks: set[str]
         if group.method != "plr-e":
             continue
         others = [one for one in some if one.method in BASELINES and one.bits in (group.bits, "")]
+        if not others:
+            continue
         lines = []
         for task in [*sorted(tasks), None]:
             wanted = tasks if task is None else {task}
