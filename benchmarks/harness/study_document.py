@@ -36,6 +36,7 @@ TITLES = {
     "qwen-1.5b": "Qwen2.5-Coder-1.5B in true 2 bits, 4 and 8, three tasks",
     "qwen-1.5b-words": "Qwen2.5-Coder-1.5B asked for words instead of letters, three tasks",
     "qwen-1.5b-chat": "Qwen2.5-Coder-1.5B as a chat model behind an endpoint, three tasks",
+    "gemma-270m": "Gemma 3 270M, six tasks (only on request, since its licence has to be accepted)",
     "minilm": "all-MiniLM-L6-v2: the one model here whose source has full precision",
 }
 
