@@ -57,7 +57,7 @@ PARTS: dict[str, tuple[str, ...]] = {
                "--methods", "plr-e", "--rows", "20", "75", "--test-rows", "500"),
 }  # fmt: skip
 
-#: Run only when asked for by name: the model wants a licence accepted (`fastplr models pull gemma3-270m --accept-licence`).
+#: Run only when asked for by name: its licence has to be accepted (fastplr models pull gemma3-270m --accept-licence).
 OPT_IN = ("gemma-270m",)
 
 
