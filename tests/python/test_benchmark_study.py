@@ -54,6 +54,7 @@ def test_the_document_says_what_there_is_and_what_there_is_not(tmp_path: Path) -
     assert (
         "| 4 | plr-e | 12 | 12 | 1.00 |" in text
     )  # three passes of 4 seconds; 2 sizes, 2 draws, 3 tasks of one second
+    assert "| 4 | plr-e, plr-l | 12 | 24 | 2.00 |" in text
     assert "![Learning curves](study_core17.svg)" in text
     assert (tmp_path / "study_core17.svg").is_file()
     assert "cost 30 % of time?** Not measured yet." in text
