@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -28,13 +29,20 @@ def chat_server(model: Path, log: Path, *, port: int, n_threads: int) -> Iterato
         n_threads: Threads that it computes with.
 
     Raises:
-        RuntimeError: The server ended or does not answer; its log says why.
+        RuntimeError: The port is in use, or the server ended or does not answer; its log says why.
     """
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            free.bind(("127.0.0.1", port))
+        except OSError as error:  # what listens there would be measured in the place of `model`
+            raise RuntimeError(f"port {port} of this machine cannot be listened on: {error.strerror}") from error
     options = {
         "model": model, "host": "127.0.0.1", "port": port, "n_ctx": 4096, "n_threads": n_threads,
         "n_threads_batch": n_threads, "interrupt_requests": False,
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
         server = subprocess.Popen(
             [sys.executable, "-m", "llama_cpp.server", *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out
@@ -59,8 +67,7 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
             break
         try:
             with opener.open(url, timeout=5):
-                if server.poll() is None:  # not another one's answer
-                    return
+                return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
     raise RuntimeError(f"the server does not answer at {url}; {log} has:\n{log.read_text('utf-8', 'replace')[-2000:]}")

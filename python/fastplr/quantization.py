@@ -120,6 +120,7 @@ def quantize(
     before = read_model_info(source.path)
     from fastplr import _core  # imported where it is used: `fastplr --help` need not load the core
 
+    made = target
     try:
         with (
             folder_for_making(target) as working,
@@ -137,6 +138,8 @@ def quantize(
             )  # fmt: skip
             after = read_model_info(made)  # what is written passes the checks that stand before every load
             put_in_place(made, target, overwrite=overwrite)
+    except ModelError as error:
+        raise ModelError(str(error).replace(str(made), str(target))) from error
     except OSError as error:
         raise ModelError(f"{str(target)!r} cannot be written: {error.strerror or error}") from error
     info = ModelInfo(**{**vars(after), "path": str(target)})

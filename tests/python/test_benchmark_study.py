@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.study_document import difference, write_document
+from harness.chat_server import chat_server
+from harness.study_document import TITLES, difference, write_document
 from harness.token_time import HEADING, Measured, Row, TimeRow, kept_section, put_section, ratio, section
 from study import PARTS, write_csv
 
@@ -108,7 +110,27 @@ def test_the_default_is_set_beside_the_largest_model_on_the_tasks_that_both_have
     [chat] = [line for line in lines[start:] if line.startswith("| as a chat, words, 8 bits")]
     assert chat.startswith("| as a chat, words, 8 bits | 0.700 | 0.600 | +0.200 (+0.200 to +0.200, 2 tasks)")
     assert "| fastplr's default | 0.900 | 0.800 |  |" in lines
-    assert "." not in lines  # nothing is said of the files of a model elsewhere
+    assert not any("bits a weight." in line for line in lines[lines.index(f"## {TITLES['qwen-1.5b-chat']}") :])
+
+
+def test_a_server_of_somebody_else_is_not_measured(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with (
+            pytest.raises(RuntimeError, match=f"port {port} of this machine cannot be listened on"),
+            chat_server(tmp_path / "no.gguf", tmp_path / "logs" / "no.log", port=port, n_threads=1),
+        ):
+            raise AssertionError
+
+
+def test_a_server_that_ends_is_told_with_its_log(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    with (
+        pytest.raises(RuntimeError, match=r"no\.log has:"),
+        chat_server(tmp_path / "no.gguf", tmp_path / "logs" / "no.log", port=port, n_threads=1),
+    ):
+        raise AssertionError
 
 
 def test_ratios_of_times() -> None:

@@ -248,7 +248,7 @@ def test_plan_computes_nothing(
     assert main([str(word) for word in arguments]) == 0
     said = capsys.readouterr().err
     assert "8 bits: 2 passes, " in said
-    assert "hours" in said
+    assert "seconds, and some more for solving" in said
     assert not (tmp_path / "report.html").exists()
     kept = Results(tmp_path / "results.sqlite")
     assert kept.rows() == []
@@ -311,7 +311,9 @@ def test_a_model_elsewhere_is_asked_and_its_replies_are_kept(
     assert row["n_unknown"] > 0
     assert row["cost_of_this_run"] > 0
     assert "log_loss" not in row
-    assert "| endpoint | " in (tmp_path / "report.md").read_text("utf-8")
+    report = (tmp_path / "report.md").read_text("utf-8")
+    assert "| endpoint | " in report
+    assert f"large, two, wording 'paper': {row['n_unknown']} of 24 replies were no answer" in report
 
 
 def test_an_encoder_has_plr_e_alone(folder: Path, tiny_bert: TinyModel, tmp_path: Path) -> None:
@@ -319,6 +321,54 @@ def test_an_encoder_has_plr_e_alone(folder: Path, tiny_bert: TinyModel, tmp_path
     assert main([str(word) for word in [*arguments, "-o", tmp_path, "--json", tmp_path / "all.json"]]) == 0
     rows = json.loads((tmp_path / "all.json").read_text())
     assert {row["method"] for row in rows} == {"plr-e", "plr-e final", "tf-idf"}
+    said = (tmp_path / "report.md").read_text("utf-8")
+    assert "plr-l, zero-shot, zero-shot calibrated, few-shot; it is an encoder, which says nothing." in said
+
+
+def test_what_leaves_nothing_to_measure_is_refused(
+    folder: Path, tiny_bert: TinyModel, tiny_llama: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model, more, said in (
+        (tiny_bert, ("--methods", "zero-shot"), "zero-shot; it is an encoder"),
+        (tiny_llama, ("--methods", "plr-e", "--rows", "1000"), "1000 rows of each class"),
+        (tiny_llama, ("--methods", "few-shot", "--k", "5000"), "few-shot with 5000 examples"),
+    ):
+        words = ["study", "--tasks", folder, "--model", model.path, "--bits", "32", *more, "-q", "-o", tmp_path]
+        assert main([str(word) for word in words]) == 1
+        error = capsys.readouterr().err
+        assert "there is nothing to measure: " in error
+        assert said in error
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_texts_without_a_word_stop_tf_idf_alone(
+    tiny_llama: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *((chr(0x1F600 + n), "ab"[n % 2]) for n in range(40))])
+    words = ["study", "--tasks", path, "--instruction", "Which?", "--model", tiny_llama.path, "--bits", "8", "--rows",
+             "5", "--seeds", "1", "-q", "-o", tmp_path / "out", "--json", tmp_path / "all.json", "--methods", "tf-idf",
+             "plr-e", "zero-shot"]  # fmt: skip
+    assert main([str(word) for word in words]) == 1
+    assert "TF-IDF finds no word of two letters in 10 training rows" in capsys.readouterr().err
+    assert {row["method"] for row in json.loads((tmp_path / "all.json").read_text())} == {"plr-e", "zero-shot"}
+
+
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_an_answer_that_begins_another_stops_its_wording_alone(
+    tiny_llama: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], quiet: tuple[str, ...]
+) -> None:
+    path = tmp_path / "rows.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = [(f"message {n}", ("not", "not good")[n % 2]) for n in range(40)]
+        csv.writer(file).writerows([("text", "label"), *rows])
+    words = ["study", "--tasks", path, "--instruction", "Which?", "--model", tiny_llama.path, "--bits", "8",
+             "--methods", "zero-shot", "--wording", "words", "paper", "-o", tmp_path / "out", "--json",
+             tmp_path / "all.json", *quiet]  # fmt: skip
+    assert main([str(word) for word in words]) == 1
+    assert "1 of 2 could not be measured: rows, " in capsys.readouterr().err
+    assert [row["wording"] for row in json.loads((tmp_path / "all.json").read_text())] == ["paper"]
 
 
 def test_quick_is_little(folder: Path, tiny_llama: TinyModel, tmp_path: Path) -> None:
@@ -444,11 +494,12 @@ def test_few_shot_is_compared_on_the_same_rows(measured: Path, folder: Path) -> 
 
 def test_draws_that_share_most_rows_get_no_interval() -> None:
     row = {"task": "a", "model": "m", "bits": "4", "wording": "paper", "method": "plr-e", "n_per_class": 5, "n_test": 9}
-    rows = [{**row, "seed": seed, "accuracy": 0.5 + seed / 10, "share_of_pool": 0.5} for seed in range(2)]
+    rows = [{**row, "seed": seed, "accuracy": 0.5 + seed / 10, "share_of_pool": 0.5} for seed in range(3)]
     assert mean_of(rows, "accuracy").half_width > 0
     overlapping = [{**one, "share_of_pool": 0.6} for one in rows]
     assert np.isnan(mean_of(overlapping, "accuracy").half_width)
-    assert str(mean_of(overlapping, "accuracy")) == "0.550"
+    assert str(mean_of(overlapping, "accuracy")) == "0.600"
+    assert np.isnan(mean_of(rows[:2], "accuracy").half_width)  # of two draws Student's factor is 12.7
 
 
 def test_texts_that_are_there_twice_do_not_leak(tmp_path: Path) -> None:
@@ -459,6 +510,7 @@ def test_texts_that_are_there_twice_do_not_leak(tmp_path: Path) -> None:
     task = read_csv_task(path, "text", "label", "Which?")
     assert len(task.train) + len(task.test) == 10
     assert not set(task.train) & set(task.test)
+    assert task.remark == "31 rows whose text is there before, 1 texts with several labels"
 
 
 def test_draws_are_nested_and_differ_by_seed(folder: Path) -> None:
@@ -605,14 +657,14 @@ def test_means_and_crossings() -> None:
     rows = [
         {"task": task, "model": "m", "bits": "4", "wording": "paper", "method": "plr-e", "n_per_class": 5, "seed": seed,
          "n_test": 10, "accuracy": value}
-        for task, values in (("a", (0.5, 0.7)), ("b", (0.7, 0.7))) for seed, value in enumerate(values)
+        for task, values in (("a", (0.5, 0.7, 0.6)), ("b", (0.7, 0.7, 0.7))) for seed, value in enumerate(values)
     ]  # fmt: skip
     mean = mean_of(rows, "accuracy")
     assert mean.value == pytest.approx(0.65)
-    # Means of the draws are 0.6 and 0.7; Student's t for one degree of freedom is 12.706.
-    assert mean.half_width == pytest.approx(12.7062 * np.std([0.6, 0.7], ddof=1) / np.sqrt(2), rel=1e-4)
+    # Means of the draws are 0.6, 0.7 and 0.65; Student's t for two degrees of freedom is 4.3027.
+    assert mean.half_width == pytest.approx(4.3027 * np.std([0.6, 0.7, 0.65], ddof=1) / np.sqrt(3), rel=1e-4)
     assert mean_of(rows, "accuracy", {"a", "c"}) is None
-    assert mean_of(rows, "accuracy", {"b"}).half_width == 0
+    assert mean_of(rows, "accuracy", {"b"}).half_width == pytest.approx(0)
     (group,) = groups(rows)
     assert of_group(rows, group) == rows
     assert crossings([(5, -0.1), (10, 0.1), (20, -0.1), (50, 0.0), (75, 0.2)], 0.0) == 50
@@ -644,6 +696,12 @@ def test_rows_until_a_method_passes_are_told_with_the_range_over_draws() -> None
     ]
     [compared] = [lines for title, _, _, lines in found if title.startswith("Models")]
     assert [line[1] for line in compared] == ["4", "16"]
+    assert not any("always the same label" in line for _, _, _, lines in found for line in lines)
+    for one in rows:
+        one["n_labels"] = 3
+    assert [line for _, _, _, lines in tables(rows) for line in lines if line[0] == "always the same label"] == [
+        ["always the same label", "0.333", "", ""]
+    ]
 
 
 def test_methods_are_named_alike() -> None:

@@ -44,6 +44,8 @@ def quantize(
     """
     from fastplr.quantization import quantize as make
 
+    if (bits is None) == (type_name is None):
+        raise click.UsageError("expected one of --bits (2, 4, 8) and --type (such as Q4_K_M)")
     made = make(
         model,
         output,

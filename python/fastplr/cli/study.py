@@ -44,7 +44,7 @@ class ListOptions(click.Command):
 
 @click.command(cls=ListOptions)
 @click.option("--tasks", metavar="DIR|CSV", type=click.Path(), required=True,
-              help="A folder with tasks.json and NAME/train.csv, NAME/test.csv, or one table.")  # fmt: skip
+              help="A folder with tasks.json and NAME/train.csv, NAME/test.csv, or one table, tested on by half.")  # fmt: skip
 @click.option("--text", "text_column", metavar="COLUMN", default="text", show_default=True, help="Texts of one table.")
 @click.option(
     "--label", "label_column", metavar="COLUMN", default="label", show_default=True, help="Labels of one table."
@@ -117,6 +117,7 @@ def study(
     """
     from fastplr.errors import InputError
     from fastplr.study import Endpoint, Results, StudyOptions, check_names, estimate, make_plan, run_units, variant
+    from fastplr.study.plan import ENDPOINT, TF_IDF
     from fastplr.tables import check_output
 
     given = {
@@ -140,9 +141,13 @@ def study(
     if json_output is not None:
         check_output(json_output, devices=False)
     progress = False if quiet else None
+    if set(options.methods) <= {ENDPOINT, TF_IDF}:
+        names = ()  # nothing is asked of a model of this machine
     variants = [variant(model, one, folder / "models", progress=progress) for model in names for one in options.bits]
     check_names(variants)
     plan = make_plan(chosen, variants, options)
+    if not plan.cells:
+        raise InputError(f"there is nothing to measure: {'; '.join(plan.left_out) or 'no task, or no method'}")
     results = Results(folder / "results.sqlite")
     failed: list[str] = []
     try:
@@ -170,6 +175,8 @@ def study(
     finally:
         results.close()
     if not quiet:
+        for line in _unknown(found):
+            click.echo(line, err=True)
         click.echo(f"written: {folder / 'report.html'}, {folder / 'report.md'}, {folder / 'results.sqlite'}")
     if failed:
         raise InputError(f"{len(failed)} of {len(left)} could not be measured: {'; '.join(failed[:3])}")
@@ -178,11 +185,16 @@ def study(
 def _tasks_of(
     tasks: str, only: tuple[str, ...], text_column: str, label_column: str, instruction: str | None
 ) -> list[StudyTask]:
+    from fastplr.errors import InputError
     from fastplr.study import read_csv_task, read_tasks
 
     source = Path(tasks)
-    if source.is_dir() or not source.exists():
+    if source.is_dir():
         return read_tasks(source, only)
+    if not source.exists():
+        raise InputError(f"no tasks in {tasks!r}: there is no such folder or table")
+    if only:
+        raise click.UsageError("--only chooses among the tasks of a folder, and --tasks names one table")
     if instruction is None:
         raise click.UsageError("--tasks names a table: expected --instruction with the question that its labels answer")
     return [read_csv_task(source, text_column, label_column, instruction)]
@@ -231,14 +243,29 @@ def _about(
     n_cut = sum({(row["task"], row["model"], row["wording"]): row.get("n_cut", 0) for row in rows}.values())
     said = [
         f"fastplr {__version__}, {datetime.now(timezone.utc):%Y-%m-%d}. Up to {options.n_test} test rows of a task"
-        f" (few-shot:"
-        f" the first {options.n_few_shot} of them, {options.k} examples, one draw), {options.n_seeds} draws of"
-        f" training rows.",
+        f" (few-shot: the first {options.n_few_shot} of them, {options.k} examples, one draw), {options.n_seeds} draws"
+        f" of training rows.",
         *(one.describe() for one in variants),
     ]
     if n_cut:
         said.append(f"{n_cut} texts were longer than a model's context, and cut.")
-    return [*said, *(f"Not measured: {what}." for what in left_out)]
+    return [*said, *_unknown(rows), *(f"Not measured: {what}." for what in left_out)]
+
+
+def _unknown(rows: list[dict[str, Any]]) -> list[str]:
+    """Replies that were no answer, task by task."""
+    return [
+        f"{row['model']}, {row['task']}, wording {row['wording']!r}: {row['n_unknown']} of {row['n_test']} replies were"
+        " no answer, and count as wrong."
+        for row in rows
+        if row.get("n_unknown")
+    ]
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    return f"{60 * hours:.0f} minutes" if hours >= 1 / 30 else f"{max(1.0, 3600 * hours):.0f} seconds"
 
 
 def _print_plan(rows: list[dict[str, Any]], left_out: Sequence[str]) -> None:
@@ -250,10 +277,9 @@ def _print_plan(rows: list[dict[str, Any]], left_out: Sequence[str]) -> None:
         own = [row for row in rows if (row["model"], row["bits"]) == (model, bits)]
         if "hours" in own[0]:
             click.echo(
-                f"{model}, {bits} bits: {len(own)} passes, {sum(row['n_tokens'] for row in own):,} tokens at"
-                f" {own[0]['tokens_per_second']:,.0f} a second: {sum(row['hours'] for row in own):.2f} hours, and"
-                f" some more"
-                " for solving",
+                f"{model}, {bits} bits: {len(own)} {'pass' if len(own) == 1 else 'passes'},"
+                f" {sum(row['n_tokens'] for row in own):,} tokens at {own[0]['tokens_per_second']:,.0f} a second:"
+                f" {_duration(sum(row['hours'] for row in own))}, and some more for solving",
                 err=True,
             )
         else:

@@ -26,6 +26,8 @@ FLAT = ("zero-shot", "zero-shot calibrated", "few-shot", "endpoint")
 BASELINES = (*FLAT, "plr-l", "tf-idf")
 #: Rows of each class of the tables that show one number of them.
 AT = 75
+#: How widths are told apart in a picture; methods have colours, and those that learn markers.
+LINES, MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
 OVER_DRAWS = (
     "± is the half width of a 95 % interval over draws of the training rows, left out where draws share most of"
     " their rows; it "
@@ -70,6 +72,12 @@ def _at(rows: Sequence[Row], group: Group, n_per_class: int) -> list[Row]:
     """The rows of a group at so many rows of each class; of methods that learn from none, or from examples, all."""
     own = of_group(rows, group)
     return own if group.method in FLAT else [row for row in own if row["n_per_class"] == n_per_class]
+
+
+def _chance(rows: Sequence[Row], tasks: set[str]) -> float | None:
+    """Balanced accuracy of always the same label, mean over `tasks`; None where the number of labels is not known."""
+    n_labels = {row["task"]: row["n_labels"] for row in rows if row["task"] in tasks and "n_labels" in row}
+    return sum(1 / n for n in n_labels.values()) / len(tasks) if tasks and n_labels.keys() == tasks else None
 
 
 def _closest(sizes: Sequence[int], wanted: int) -> int:
@@ -167,6 +175,9 @@ def _curves(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: 
         f" the one value"
         " stands in the first column."
     )
+    chance = _chance(rows, tasks)
+    if chance is not None and lines:
+        lines.append(["always the same label", f"{chance:.3f}", *[""] * (max(len(sizes), 1) - 1)])
     head = ["method", *(f"{n} rows a class" for n in sizes)] if sizes else ["method", "value"]
     return f"Learning curves: {where}", remark, head, lines
 
@@ -298,18 +309,24 @@ def learning_curves(rows: Sequence[Row]) -> Figure | None:
         tasks = _common_tasks(rows, shown) or _common_tasks(rows, own)
         sizes = _sizes(rows, shown, tasks)
         axes = figure.add_subplot(len(settings), 1, number + 1)
-        flat_styles = iter(("--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)), (0, (5, 5)), (0, (1, 4))))
+        widths = list(dict.fromkeys(group.bits for group in shown if group.bits))
         for group in shown:
             flat = group.method in FLAT
             points = [(n, mean_of(_at(rows, group, n), "balanced_accuracy", tasks)) for n in sizes]
             known = [(n, mean) for n, mean in points if mean is not None]
             if not known:
                 continue
+            width = widths.index(group.bits) if group.bits else 0
             axes.errorbar(
                 [n for n, _ in known], [mean.value for _, mean in known],
                 yerr=None if flat else [mean.half_width for _, mean in known], label=group.name(own),
-                linestyle=next(flat_styles, "--") if flat else "-", marker="" if flat else "o", markersize=3, capsize=2,
+                color=f"C{list(METHODS).index(group.method)}", linestyle=LINES[width % len(LINES)],
+                linewidth=1 if flat else 1.6, marker="" if flat else MARKERS[width % len(MARKERS)], markersize=4,
+                capsize=2,
             )  # fmt: skip
+        chance = _chance(rows, tasks)
+        if chance is not None:
+            axes.axhline(chance, color="0.6", linewidth=0.8, label="always the same label")
         if sizes:
             axes.set_xscale("log")
             axes.set_xticks(sizes, [str(n) for n in sizes])

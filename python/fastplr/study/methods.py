@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastplr.calibration import log_probabilities
+from fastplr.errors import InputError
 from fastplr.fitting import FitSettings, fit_rows, settings_read
 from fastplr.prompt import Prompt
 from fastplr.study.features import POOLINGS, Pass
@@ -147,14 +148,21 @@ def few_shot(
 
 
 def tf_idf(train: Sequence[Row], test: Sequence[Row], labels: Sequence[str], *, seed: int, n_threads: int) -> Found:
-    """TF-IDF of words and pairs of words, and fastplr's regression with a chosen penalty."""
+    """TF-IDF of words and pairs of words, and fastplr's regression with a chosen penalty.
+
+    Raises:
+        InputError: No training row has a word.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     from fastplr.logistic_regression import LogisticRegression
 
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     codes = np.array([labels.index(label) for _, label in train])
-    features = vectorizer.fit_transform([text for text, _ in train]).toarray()
+    try:
+        features = vectorizer.fit_transform([text for text, _ in train]).toarray()
+    except ValueError as error:  # scikit-learn's "empty vocabulary"
+        raise InputError(f"TF-IDF finds no word of two letters in {len(train)} training rows") from error
     solver = LogisticRegression("auto", cv=N_FOLDS, random_state=seed, n_threads=n_threads).fit(features, codes)
     found = solver.predict_proba(vectorizer.transform([text for text, _ in test]).toarray())
     return np.log(np.maximum(found, np.finfo(np.float64).tiny)), {"C": float(solver.C_)}

@@ -8,13 +8,14 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fastplr import model_store
 from fastplr.embedder import Embedder
-from fastplr.errors import InputError, TruncationWarning
+from fastplr.errors import FastplrError, InputError, ModelError, TruncationWarning
 from fastplr.label_logits import LabelLogits
 from fastplr.model_info import ModelInfo, read_model_info
 from fastplr.prompt import Prompt
@@ -150,7 +151,11 @@ class ModelVariant:
 def variant(model: str, bits: str, folder: Path, *, progress: bool | None) -> ModelVariant:
     """`model` with weights of so many `bits`, made on first use: in the model store, of 2 bits in `folder`."""
     is_file = os.sep in model or model.endswith(".gguf")
-    source = model_store.resolve(model if ":" in model or is_file else f"{model}:source", progress=progress)
+    spec = model if ":" in model or is_file else f"{model}:source"
+    try:
+        source = model_store.resolve(spec, progress=progress)
+    except ModelError as error:
+        raise ModelError(str(error).replace(repr(spec), repr(model))) from error
     name = Path(model).stem if is_file else model
     before = read_model_info(source.path)
     if bits == "source":
@@ -240,7 +245,11 @@ class Plan:
 def make_plan(tasks: Sequence[StudyTask], variants: Sequence[ModelVariant], options: StudyOptions) -> Plan:
     """What there is to measure. Encoders say nothing: of them there is PLR-E alone."""
     found: list[Unit] = []
-    left_out: list[str] = []
+    left_out = [f"{task.name}: {task.remark}" for task in tasks if task.remark]
+    for one in variants:
+        silent = [method for method in options.methods if method in ASKING and method != ENDPOINT]
+        if silent and one.info.is_encoder:
+            left_out.append(f"{one.name}: {', '.join(silent)}; it is an encoder, which says nothing")
     for task in tasks:
         n_test, n_few = len(task.tested(options.n_test)), len(task.tested(options.n_few_shot))
         rare = min(task.n_of_class, key=task.n_of_class.__getitem__)
@@ -294,10 +303,7 @@ def _digest(task: StudyTask, prompt: Prompt | None, model: str) -> str:
 
 
 def estimate(left: Sequence[Unit], variants: Sequence[ModelVariant], options: StudyOptions) -> list[dict[str, Any]]:
-    """Tokens to compute and hours for each variant and task, by a measurement of its speed on some texts; requests"
-    " of the
-    endpoint.
-    """
+    """Tokens to compute and hours for each variant and task, by its speed on some texts; requests of the endpoint."""
     rows: list[dict[str, Any]] = []
     for number, one in enumerate(variants):
         own = [unit for unit in left if unit.model == number]
@@ -340,8 +346,9 @@ def _tokens_of(unit: Unit, engine: Any, one: ModelVariant) -> int:
     mean = sum(min(engine.count_tokens(text, suffix=suffix), n_ctx) for text in some) / len(some)
     n_branches = 0
     if unit.asks:
-        answers = LabelLogits(one.path, prompt=prompt).answer_tokens
-        n_branches = len({tuple(tokens[:n]) for tokens in answers for n in range(1, len(tokens))})
+        with suppress(FastplrError):  # answers that cannot be asked for: told when the unit is measured
+            answers = LabelLogits(one.path, prompt=prompt).answer_tokens
+            n_branches = len({tuple(tokens[:n]) for tokens in answers for n in range(1, len(tokens))})
     n_tokens: float = n_texts * (mean + TOKENS_OF_BRANCH * n_branches)
     if few is not None:
         n_tokens += few.n_test * (mean + TOKENS_OF_BRANCH * n_branches) + few.n_per_class * mean

@@ -86,6 +86,7 @@ def _measured(
 ) -> dict[str, Any]:
     """Scores of the test rows, and balanced accuracy on those that few-shot is tested on: the first ones."""
     log_p, about = found
+    about = {"n_labels": len(unit.task.labels), **about}
     scores = scores_of(log_p, codes.astype(np.int64))
     on_few = scores_of_labels(log_p[:n_few].argmax(axis=1), codes[:n_few].astype(np.int64))["balanced_accuracy"]
     if cell.method in LEARNING:
@@ -132,7 +133,12 @@ def _of_endpoint(unit: Unit, endpoint: Endpoint, results: Results, progress: boo
     labels = list(unit.task.labels)
     predicted = np.array([labels.index(known[text]) if known[text] in labels else -1 for text, _ in test])
     usage = asked.usage_
-    about = {"n_unknown": int((predicted < 0).sum()), "cost_of_this_run": usage.cost, "requests": usage.requests}
+    about = {
+        "n_labels": len(labels),
+        "n_unknown": int((predicted < 0).sum()),
+        "cost_of_this_run": usage.cost,
+        "requests": usage.requests,
+    }
     results.put([(cell, {**scores_of_labels(predicted, _codes(test, labels).astype(np.int64)), **about})])
 
 

@@ -25,9 +25,9 @@ METRICS = {
 
 
 def scores_of(log_p: Floats, codes: Codes) -> dict[str, float]:
-    """All of :data:`METRICS`, and ``calibration_error_by_chance``: what the calibration error of probabilities that"
-    " are right
-    would be with as many rows.
+    """All of :data:`METRICS`, and ``calibration_error_by_chance``.
+
+    The latter is what the calibration error of probabilities that are right would be with as many rows.
 
     Args:
         log_p: Log-probabilities ``(n_rows, n_classes)``.
@@ -63,10 +63,10 @@ def scores_of_labels(predicted: Codes, codes: Codes) -> dict[str, float]:
 def calibration_error(
     probabilities: Floats, codes: Codes, weights: Floats | None = None, n_bins: int = N_BINS
 ) -> float:
-    """Expected calibration error: over bins of equal mass of the probability of the predicted class, the mean"
-    " distance
-    between that probability and the share of right predictions (Naeini et al. 2015; equal mass: Nixon et al.,
-    arXiv 1904.01685).
+    """Expected calibration error (Naeini et al. 2015), with bins of equal mass (Nixon et al., arXiv 1904.01685).
+
+    The mean distance, over bins of the probability of the predicted class, between that probability and the share of
+    right predictions.
 
     Args:
         probabilities: ``(n_rows, n_classes)``.

@@ -17,6 +17,8 @@ Row = Mapping[str, Any]
 
 #: Share of the rows of a class up to which draws are different enough for an interval over them.
 MOST_OF_POOL = 0.5
+#: Draws from which on there is an interval: of two, Student's factor is 12.7.
+LEAST_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Group:
 class Mean:
     """A mean over tasks, and the half width of its 95 % interval over draws (Student).
 
-    The half width is NaN of one draw, and where draws share most of their rows.
+    The half width is NaN of fewer than three draws, and where draws share most of their rows.
     """
 
     value: float
@@ -107,7 +109,7 @@ def mean_of(rows: Iterable[Row], metric: str, tasks: Iterable[str] | None = None
         return None
     means = [float(np.mean([of_task[task] for task in wanted])) for of_task in by_seed.values()]
     half = math.nan
-    if len(means) > 1 and not overlapping:
+    if len(means) >= LEAST_DRAWS and not overlapping:
         half = float(student.ppf(0.975, len(means) - 1) * np.std(means, ddof=1) / math.sqrt(len(means)))
     return Mean(float(np.mean(means)), half, len(wanted), len(means))
 

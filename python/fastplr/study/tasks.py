@@ -47,6 +47,7 @@ class StudyTask:
         train: Rows to draw from.
         test: Rows to test on.
         described: ``prefix``, ``suffix``, ``option_letters`` and ``label_words``, as in tasks.json.
+        remark: Rows that were left out, in words.
     """
 
     name: str
@@ -56,6 +57,7 @@ class StudyTask:
     train: tuple[Row, ...]
     test: tuple[Row, ...]
     described: Mapping[str, Any]
+    remark: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -85,10 +87,7 @@ class StudyTask:
         return sorted(drawn)
 
     def tested(self, most: int) -> list[Row]:
-        """`most` rows of `test`, all where there are no more: the first ones of a fixed order, so that fewer rows"
-        " are among
-        more.
-        """
+        """`most` rows of `test`, or all: the first ones of a fixed order, so that fewer rows are among more."""
         order = np.random.default_rng(0).permutation(len(self.test))
         return [self.test[row] for row in order[:most]]
 
@@ -123,7 +122,12 @@ def read_tasks(folder: Path, only: Sequence[str] = ()) -> list[StudyTask]:
     """
     path = folder / "tasks.json"
     try:
-        entries = json.loads(path.read_text("utf-8"))["tasks"]
+        described = json.loads(path.read_text("utf-8"))
+        if not isinstance(described, dict) or not isinstance(described.get("tasks"), list):
+            raise ValueError("no such object")
+        entries = described["tasks"]
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError("a task that is no object")
         names = [str(entry["name"]) for entry in entries]
     except OSError as error:
         raise InputError(
@@ -160,8 +164,7 @@ def _described_task(folder: Path, entry: Mapping[str, Any], path: str) -> StudyT
             if label not in labels:
                 raise InputError(
                     f"row {number + 1} of {folder / name / part}.csv has the label {label!r}, which tasks.json does"
-                    f" not"
-                    f" name: expected one of {', '.join(map(repr, labels))}"
+                    f" not name: expected one of {', '.join(map(repr, labels))}"
                 )
     title = str(entry.get("title", name))
     return StudyTask(name, title, str(entry.get("suite", "")), labels, rows["train"], rows["test"], entry)
@@ -186,10 +189,11 @@ def read_csv_task(path: Path, text: str, label: str, instruction: str) -> StudyT
     """
     if not path.is_file():
         raise InputError(f"no tasks in {str(path)!r}: expected a folder with tasks.json, or a table")
-    labels_of: dict[str, set[str]] = {}
-    for given, own_label in _rows(path, text, label):
-        labels_of.setdefault(given, set()).add(own_label)
-    rows = [(given, said.pop()) for given, said in labels_of.items() if len(said) == 1]
+    every = _rows(path, text, label)
+    known: dict[str, set[str]] = {}
+    for given, own_label in every:
+        known.setdefault(given, set()).add(own_label)
+    rows = [(given, next(iter(said))) for given, said in known.items() if len(said) == 1]
     counts = Counter(label for _, label in rows)
     labels = tuple(sorted(counts))
     if not 2 <= len(labels) <= len(string.ascii_lowercase):
@@ -205,6 +209,9 @@ def read_csv_task(path: Path, text: str, label: str, instruction: str) -> StudyT
     for name in labels:
         of_class = rng.permutation(np.flatnonzero(own == name))
         tested |= set(of_class[: max(1, int(TEST_SHARE * len(of_class)))].tolist())
+    n_contradicting = sum(len(said) > 1 for said in known.values())
+    dropped = {"rows whose text is there before": len(every) - len(known), "texts with several labels": n_contradicting}
+    remark = ", ".join(f"{n} {what}" for what, n in dropped.items() if n)
     letters = dict(zip(labels, string.ascii_lowercase, strict=False))
     options = ", ".join(f"({letter}) {name}" for name, letter in letters.items())
     described = {
@@ -217,5 +224,5 @@ def read_csv_task(path: Path, text: str, label: str, instruction: str) -> StudyT
         path.stem, path.name, "", labels,
         tuple(row for number, row in enumerate(rows) if number not in tested),
         tuple(row for number, row in enumerate(rows) if number in tested),
-        described,
+        described, remark,
     )  # fmt: skip

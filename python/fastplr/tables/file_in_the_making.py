@@ -29,7 +29,7 @@ def exists_error(target: Path) -> InputError:
 
 
 def put_in_place(made: Path, target: Path, *, overwrite: bool) -> None:
-    """Have `target` be the file `made`, whole and on the disk.
+    """Have `target` be the file `made`, whose bytes are on the disk before it takes the name.
 
     Raises:
         InputError: `target` exists, perhaps only since a moment ago, and `overwrite` is not set.
@@ -71,7 +71,7 @@ def folder_for_making(target: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=beside) as working:
         held = None
         with suppress(OSError, ImportError):
-            held = _lock(Path(working))
+            held = _lock(Path(working), wait=True)  # another process may be looking at it
         try:
             yield Path(working)
         finally:
@@ -79,18 +79,18 @@ def folder_for_making(target: Path) -> Iterator[Path]:
                 os.close(held)
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path, *, wait: bool = False) -> int:
     """A descriptor that locks `folder` until it is closed.
 
     Raises:
-        OSError: Another one does, or the file system has no such locks.
+        OSError: Another one does (without `wait`), or the file system has no such locks.
         ImportError: The operating system has none.
     """
     import fcntl
 
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         os.close(descriptor)
         raise
