@@ -15,6 +15,8 @@ import gzip
 import io
 import json
 import os
+import shlex
+import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,14 @@ OPT_IN = ("gemma-270m",)
 def rows_of(part: str) -> list[dict[str, Any]]:
     """Everything that was measured in a part."""
     found: list[dict[str, Any]] = json.loads((RESULTS / part / "all.json").read_text("utf-8"))
-    return found
+    tasks = json.loads((tasks_folder() / "tasks.json").read_text("utf-8"))["tasks"]
+    n_labels = {task["name"]: len(task["labels"]) for task in tasks}
+    return [{"n_labels": n_labels[row["task"]], **row} for row in found]
+
+
+def date_of(part: str) -> str:
+    """When the last result of a part was put there."""
+    return time.strftime("%Y-%m-%d", time.localtime((RESULTS / part / "results.sqlite").stat().st_mtime))
 
 
 #: What the file of raw results holds.
@@ -72,7 +81,8 @@ COLUMNS = (
     "part", "task", "model", "bits", "wording", "method", "n_per_class", "seed", "n_test", "balanced_accuracy",
     "macro_f1", "accuracy", "log_loss", "calibration_error", "calibration_error_by_chance",
     "balanced_accuracy_of_few_shot_rows",
-    "layer", "pooling", "C", "solve_seconds", "pass_seconds", "pass_tokens", "n_cut", "bits_per_weight",
+    "n_labels", "n_unknown", "layer", "pooling", "C", "solve_seconds", "pass_seconds", "pass_tokens", "n_cut",
+    "bits_per_weight",
 )  # fmt: skip
 
 
@@ -112,8 +122,10 @@ def main() -> None:
     parts = {part: rows_of(part) for part in measured}
     write_csv(parts, DOCS / "study.csv.gz")
     times = RESULTS.parent / "token_time.json"  # of bench_token_time.py
-    commands = {part: " ".join(words) for part, words in PARTS.items()}
-    write_document(parts, commands, DOCS, Measured.load(times) if times.is_file() else None)
+    write_document(
+        parts, {part: shlex.join(words) for part, words in PARTS.items()}, DOCS,
+        Measured.load(times) if times.is_file() else None, {part: date_of(part) for part in measured},
+    )  # fmt: skip
     print(f"written: {DOCS / 'study.md'}, of {', '.join(measured)}")
 
 

@@ -150,11 +150,18 @@ def test_the_section_of_times_takes_the_place_of_the_last_one(tmp_path: Path) ->
         "file_size": 10**8,
         "mix": "Q4_0 99 %",
         "kernel": "k",
+        "libllama_kernel": "l",
     }
-    measured = Measured(rows, {f"{model} {bits}": file for bits in ("2", "4", "8")}, [1.0, 1.1, 0.9], {"date": "today"})
+    measured = Measured(
+        rows,
+        {f"{model} {bits}": file for bits in ("2", "4", "8")},
+        {"1": [1.0, 1.1, 0.9], "2": [2.0, 2.0, 3.0]},
+        {"date": "today"},
+    )
     measured.save(tmp_path / "m.json")
     text = section(Measured.load(tmp_path / "m.json"), "x.svg")
     assert "| smollm2-135m | libllama, a generated token | 1 | 2.00 (2.00 to 2.00) | 0.50 (0.50 to 0.50) |" in text
+    assert "(1 thread 0.90 to 1.10; 2 threads 1.00 to 1.50)" in text
     document = tmp_path / "doc.md"
     document.write_text("# Benchmarks\n\nSome.\n\n## After\n\nMore.\n")
     put_section(document, text)

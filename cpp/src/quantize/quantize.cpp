@@ -15,6 +15,7 @@
 #include "fastplr/model.hpp"
 #include "fastplr/model_identity.hpp"
 #include "fastplr/model_info.hpp"
+#include "ggml-cpu.h"
 #include "kernels/ggml_join.hpp"
 #include "llama.h"
 #include "model/architecture_rules.hpp"
@@ -235,7 +236,8 @@ std::string kernel_of_type(const std::string& type_name) {
         const auto is_in = [type](const auto& types) {
             return std::find(types.begin(), types.end(), type) != types.end();
         };
-        return is_in(kRepacked) ? "ggml, repacked" : is_in(kScalar) ? "ggml, scalar" : "ggml";
+        const bool repacked = is_in(kRepacked) || (type == GGML_TYPE_Q2_K && ggml_cpu_has_avx512() != 0);
+        return repacked ? "ggml, repacked" : is_in(kScalar) ? "ggml, scalar" : "ggml";
     }
     throw InputError("tensor type is '" + type_name + "': expected one that ggml has");
 }

@@ -44,7 +44,8 @@ class ListOptions(click.Command):
 
 @click.command(cls=ListOptions)
 @click.option("--tasks", metavar="DIR|CSV", type=click.Path(), required=True,
-              help="A folder with tasks.json and NAME/train.csv, NAME/test.csv, or one table, tested on by half.")  # fmt: skip
+              help="A folder with tasks.json and NAME/train.csv, NAME/test.csv, or one table"
+              " (half of its rows are tested on).")  # fmt: skip
 @click.option("--text", "text_column", metavar="COLUMN", default="text", show_default=True, help="Texts of one table.")
 @click.option(
     "--label", "label_column", metavar="COLUMN", default="label", show_default=True, help="Labels of one table."
