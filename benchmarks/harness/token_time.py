@@ -277,8 +277,8 @@ def section(measured: Measured, picture_path: str) -> str:
         + ", ".join(f"{one.n_prompt} tokens, {one.n_generated} generated ({name})" for name, (_, one) in MODELS.items())
         + "; fastplr on demonstration messages, classified at half depth with a shared instruction. All decoders here"
         " are 4 or 5 bits at their source: wider files show what a width costs, not what it is worth."
-        " Qwen2.5-Coder-1.5B in 32 bits (7 GB) was not measured. ggml has repacked products, which compute several rows at once, for some"
-        " types only; of Q8_0 it has none on x86-64.",
+        " Qwen2.5-Coder-1.5B in 32 bits (7 GB) was not measured. ggml has repacked products, which compute several"
+        " rows at once, for some types only; of Q8_0 it has none on x86-64.",
     ]  # fmt: skip
     for model in MODELS:
         lines = []

@@ -22,7 +22,7 @@ def made_up(method: str, bits: str, n_per_class: int, value: float, task: str = 
     return {
         "task": task, "model": "m", "bits": bits, "wording": "paper", "method": method, "n_per_class": n_per_class,
         "seed": seed, "n_test": 10, "pass_seconds": 4.0, "bits_per_weight": 5.0, **scores, **more,
-        "balanced_accuracy_of_few_shot_rows": value, "calibration_error_by_chance": 0.05,
+        "balanced_accuracy_of_few_shot_rows": value, "n_labels": 2, "calibration_error_by_chance": 0.05,
     }  # fmt: skip
 
 
@@ -80,9 +80,10 @@ def test_whether_2_bits_hurt_is_said_in_words(tmp_path: Path, plr_e: float, answ
     text = (tmp_path / "study.md").read_text("utf-8")
     assert f"as they hurt zero-shot?** {answer}, as far as 2 tasks tell" in text
     assert (
-        f"loses {0.8 - plr_e:.3f} of balanced accuracy with PLR-E from 75 rows of each class, 0.100 with zero" in text
+        f"loses {0.8 - plr_e:.3f} of balanced accuracy with PLR-E from 75 rows of each class (to {plr_e:.3f})" in text
     )
-    assert "0.150 with few-shot and 0.200 with PLR-L." in text
+    assert "zero-shot 0.100 (to 0.700), few-shot 0.150 (to 0.650), plr-l 0.200 (to 0.600)" in text
+    assert "always the same label has 0.500" in text
 
 
 def test_the_default_is_set_beside_the_largest_model_on_the_tasks_that_both_have(tmp_path: Path) -> None:
@@ -105,11 +106,15 @@ def test_the_default_is_set_beside_the_largest_model_on_the_tasks_that_both_have
     write_document(parts, {part: " ".join(words) for part, words in PARTS.items()}, tmp_path)
     lines = (tmp_path / "study.md").read_text("utf-8").splitlines()
     start = lines.index("| asked for | a | b | fastplr's default less this |")
-    [letters] = [line for line in lines[start:] if line.startswith("| letters, 4 bits")]
-    assert letters.startswith("| letters, 4 bits | 0.800 | 0.600 | +0.150 (")
-    [chat] = [line for line in lines[start:] if line.startswith("| as a chat, words, 8 bits")]
-    assert chat.startswith("| as a chat, words, 8 bits | 0.700 | 0.600 | +0.200 (+0.200 to +0.200, 2 tasks)")
+    [letters] = [line for line in lines[start:] if line.startswith("| zero-shot, letters, 4 bits")]
+    assert letters.startswith("| zero-shot, letters, 4 bits | 0.800 | 0.600 | +0.150 (")
+    [chat] = [line for line in lines[start:] if line.startswith("| zero-shot as a chat, words, 8 bits")]
+    assert chat.startswith("| zero-shot as a chat, words, 8 bits | 0.700 | 0.600 | +0.200 (+0.200 to +0.200, 2 tasks)")
     assert "| fastplr's default | 0.900 | 0.800 |  |" in lines
+    [said] = [line for line in lines if line.startswith("**Is the small model with labels better than the largest")]
+    assert "fastplr's default has a macro-F1 of 0.850, the best of 2 forms" in said
+    assert "0.700 (zero-shot, letters, 4 bits), +0.150" in said
+    assert said.endswith("by the test rows would have 0.700.")
     assert not any("bits a weight." in line for line in lines[lines.index(f"## {TITLES['qwen-1.5b-chat']}") :])
 
 
