@@ -342,6 +342,9 @@ def picture(measured: Measured, path: Path) -> None:
             ]
             axes.plot(*zip(*sorted(points), strict=True), marker="o", label=words)
         axes.set(xscale="log", yscale="log", xlabel="bits a weight", ylabel="ms a token, 2 threads", title=model)
+        axes.set_xticks([4, 8, 16, 32], ["4", "8", "16", "32"])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.legend(fontsize=8)
     figure.savefig(path, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
 
