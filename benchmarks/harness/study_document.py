@@ -41,7 +41,7 @@ TITLES = {
 BRIEF = ("instruction", "words", "bits", "wordings")
 
 SERVER = (
-    ", with `python -m llama_cpp.server --model MODEL --port 8791 --n_ctx 4096 --interrupt_requests False` beside it"
+    ", with `python -m llama_cpp.server --model MODEL --port PORT --n_ctx 4096 --interrupt_requests False` beside it"
     " (`benchmarks/study.py` starts it)"
 )
 #: What the study does with the methods of fastplr.study.

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fastplr.study import summary
+
 __all__ = ["AT", "ON_FEW", "Parts", "Row", "asked_of_the_largest", "by_task", "chance_of", "chosen", "mean_of_tasks"]
 
 Row = Mapping[str, Any]
@@ -40,8 +42,10 @@ def mean_of_tasks(rows: Iterable[Row], metric: str = "balanced_accuracy") -> flo
 
 
 def chance_of(rows: Iterable[Row]) -> float:
-    """Balanced accuracy of always the same label; NaN where the number of labels is not known."""
-    return float(np.mean([1 / n for n in {row["task"]: row.get("n_labels", math.nan) for row in rows}.values()]))
+    """Balanced accuracy of always the same label, mean over the tasks of `rows`; NaN where it is not known."""
+    rows = list(rows)
+    found = summary.chance_of(rows, summary.tasks_of(rows))
+    return math.nan if found is None else found
 
 
 def asked_of_the_largest(parts: Parts) -> tuple[list[Row], dict[str, list[Row]]]:

@@ -55,7 +55,7 @@ def _rows_in_words(rows: Sequence[Row], name: str) -> list[str]:
     """From how many rows on PLR-E is above the others, and what more rows bring."""
     four = [row for row in rows if row["bits"] in ("4", "")]
     means = {
-        n: float(np.mean(list(by_task(chosen(four, method="plr-e", n_per_class=n), "balanced_accuracy").values())))
+        n: mean_of_tasks(chosen(four, method="plr-e", n_per_class=n))
         for n in sorted({row["n_per_class"] for row in four if row["method"] == "plr-e"})
     }
     passed = []
@@ -64,11 +64,11 @@ def _rows_in_words(rows: Sequence[Row], name: str) -> list[str]:
         metric = ON_FEW if method == "few-shot" else "balanced_accuracy"
         curve = []
         for n in means:
-            own = by_task(chosen(four, method="plr-e", n_per_class=n), metric)
+            own = chosen(four, method="plr-e", n_per_class=n)
             learns = {"n_per_class": n} if method in ("plr-l", "tf-idf") else {}
-            other = by_task(chosen(four, method=method, **learns), metric)
-            if own.keys() == other.keys():
-                curve.append((n, float(np.mean(list(own.values()))) - float(np.mean(list(other.values())))))
+            other = chosen(four, method=method, **learns)
+            if by_task(own, metric).keys() == by_task(other, metric).keys():
+                curve.append((n, mean_of_tasks(own, metric) - mean_of_tasks(other, metric)))
         if curve:
             found = crossings(curve, 0.0)
             passed.append(f"{words} from {found}" if found is not None else f"{words} never")

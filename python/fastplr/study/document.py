@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastplr.study.methods import METHODS
 from fastplr.study.scores import METRICS
-from fastplr.study.summary import Group, Mean, crossings, groups, mean_of, number_of_bits, of_group, tasks_of
+from fastplr.study.summary import Group, Mean, chance_of, crossings, groups, mean_of, number_of_bits, of_group, tasks_of
 from fastplr.study.tasks import WORDINGS
 
 if TYPE_CHECKING:
@@ -72,12 +72,6 @@ def _at(rows: Sequence[Row], group: Group, n_per_class: int) -> list[Row]:
     """The rows of a group at so many rows of each class; of methods that learn from none, or from examples, all."""
     own = of_group(rows, group)
     return own if group.method in FLAT else [row for row in own if row["n_per_class"] == n_per_class]
-
-
-def _chance(rows: Sequence[Row], tasks: set[str]) -> float | None:
-    """Balanced accuracy of always the same label, mean over `tasks`; None where the number of labels is not known."""
-    n_labels = {row["task"]: row["n_labels"] for row in rows if row["task"] in tasks and "n_labels" in row}
-    return sum(1 / n for n in n_labels.values()) / len(tasks) if tasks and n_labels.keys() == tasks else None
 
 
 def _closest(sizes: Sequence[int], wanted: int) -> int:
@@ -175,7 +169,7 @@ def _curves(rows: Sequence[Row], some: Sequence[Group], tasks: set[str], where: 
         f" the one value"
         " stands in the first column."
     )
-    chance = _chance(rows, tasks)
+    chance = chance_of(rows, tasks)
     if chance is not None and lines:
         lines.append(["always the same label", f"{chance:.3f}", *[""] * (max(len(sizes), 1) - 1)])
     head = ["method", *(f"{n} rows a class" for n in sizes)] if sizes else ["method", "value"]
@@ -324,7 +318,7 @@ def learning_curves(rows: Sequence[Row]) -> Figure | None:
                 linewidth=1 if flat else 1.6, marker="" if flat else MARKERS[width % len(MARKERS)], markersize=4,
                 capsize=2,
             )  # fmt: skip
-        chance = _chance(rows, tasks)
+        chance = chance_of(rows, tasks)
         if chance is not None:
             axes.axhline(chance, color="0.6", linewidth=0.8, label="always the same label")
         if sizes:

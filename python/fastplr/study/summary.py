@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-__all__ = ["Group", "Mean", "crossings", "groups", "mean_of", "number_of_bits", "of_group", "tasks_of"]
+__all__ = ["Group", "Mean", "chance_of", "crossings", "groups", "mean_of", "number_of_bits", "of_group", "tasks_of"]
 
 Row = Mapping[str, Any]
 
@@ -112,6 +112,13 @@ def mean_of(rows: Iterable[Row], metric: str, tasks: Iterable[str] | None = None
     if len(means) >= LEAST_DRAWS and not overlapping:
         half = float(student.ppf(0.975, len(means) - 1) * np.std(means, ddof=1) / math.sqrt(len(means)))
     return Mean(float(np.mean(means)), half, len(wanted), len(means))
+
+
+def chance_of(rows: Iterable[Row], tasks: set[str]) -> float | None:
+    """Balanced accuracy of always the same label, mean over `tasks`; None where a number of labels is not known."""
+    n_labels = {row["task"]: row["n_labels"] for row in rows if "n_labels" in row}
+    found = [1 / n_labels[task] for task in tasks if task in n_labels]
+    return float(np.mean(found)) if found and len(found) == len(tasks) else None
 
 
 def crossings(learning: Sequence[tuple[int, float]], baseline: float) -> int | None:
